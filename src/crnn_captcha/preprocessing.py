@@ -1,0 +1,283 @@
+"""Named pipelines of named stages: an image becomes what a network takes.
+
+A pipeline is data: a list of stages with parameters. It travels in a bundle's metadata, so
+that reading prepares an image exactly as training did. Adding a stage means writing one
+function and entering it in `STAGES`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Concatenate
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_captcha.errors import PreprocessingError
+
+Image = NDArray[np.uint8]
+Parameter = int | float
+
+PAPER = 255  # white, before `invert` or `adaptive_threshold`
+BACKGROUND = 0  # what the network sees where nothing stands, and what padding is made of
+
+
+def grayscale(image: Image) -> Image:
+    """RGB (height, width, 3) to luminance (height, width), ITU-R BT.601 weights."""
+    return _uint8(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+
+
+def median_blur(image: Image, *, size: int = 3) -> Image:
+    """Median of a `size` x `size` pixel window: takes out specks and one-pixel lines."""
+    return _uint8(cv2.medianBlur(image, size))
+
+
+def clahe(image: Image, *, clip_limit: float = 2.0, tiles: int = 8) -> Image:
+    """Contrast-limited adaptive histogram equalisation on `tiles` x `tiles` tiles.
+
+    Source: Zuiderveld 1994, "Contrast Limited Adaptive Histogram Equalization", Graphics Gems IV.
+    """
+    return _uint8(cv2.createCLAHE(clip_limit, (tiles, tiles)).apply(image))
+
+
+def adaptive_threshold(image: Image, *, block: int = 15, c: float = 3.0) -> Image:
+    """Ink white (255) on black (0): what is darker than its surroundings by more than `c`.
+
+    The surroundings are a Gaussian window of `block` x `block` pixels.
+    """
+    method, kind = cv2.ADAPTIVE_THRESH_GAUSSIAN_C, cv2.THRESH_BINARY_INV
+    return _uint8(cv2.adaptiveThreshold(image, 255, method, kind, block, c))
+
+
+def opening(image: Image, *, size: int = 2) -> Image:
+    """Morphological opening with a `size` x `size` square: takes out thinner white parts."""
+    return _uint8(cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((size, size), np.uint8)))
+
+
+def invert(image: Image) -> Image:
+    """255 minus each value: white paper becomes the black background."""
+    return _uint8(cv2.bitwise_not(image))
+
+
+def crop_ink(
+    image: Image, *, black: int = 24, paper: int = 250, pixels: int = 2, margin: int = 2
+) -> Image:
+    """Cuts an RGB image to the box of its ink, which is neither near black nor white.
+
+    Lines drawn over the text in near black don't count as ink, so they don't widen the box.
+    An image without ink by this definition is kept whole.
+
+    Args:
+        image: uint8 (height, width, 3).
+        black: a pixel whose brightest channel is below this is a line.
+        paper: a pixel whose darkest channel is at least this is paper.
+        pixels: a row or column with fewer ink pixels is left out at the border.
+        margin: pixels kept around the box.
+    """
+    darkest = cv2.min(cv2.min(image[..., 0], image[..., 1]), image[..., 2])
+    brightest = cv2.max(cv2.max(image[..., 0], image[..., 1]), image[..., 2])
+    ink = (darkest < paper) & (brightest >= black)  # (height, width)
+    rows = np.flatnonzero(np.count_nonzero(ink, axis=1) >= pixels)
+    columns = np.flatnonzero(np.count_nonzero(ink, axis=0) >= pixels)
+    if not rows.size or not columns.size:
+        return image
+    top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
+    return image[top : rows[-1] + 1 + margin, left : columns[-1] + 1 + margin]
+
+
+def resize_height(image: Image, *, height: int, min_width: int = 1, max_width: int = 4096) -> Image:
+    """Scales to `height` pixels with the aspect ratio kept, its width within the bounds.
+
+    An image whose width would be outside the bounds is stretched or squeezed to them.
+    """
+    width = round(image.shape[1] * height / image.shape[0])
+    width = min(max(width, min_width), max_width)
+    shrinks = height < image.shape[0]
+    return _uint8(
+        cv2.resize(
+            image, (width, height), interpolation=(cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        )
+    )
+
+
+STAGES: Mapping[str, Callable[Concatenate[Image, ...], Image]] = MappingProxyType(
+    {
+        stage.__name__: stage
+        for stage in (
+            grayscale, median_blur, clahe, adaptive_threshold,
+            opening, invert, crop_ink, resize_height,
+        )
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A function of `STAGES` by name, with its parameters.
+
+    Raises:
+        PreprocessingError: if there is no such stage or parameter, or a value is no number.
+    """
+
+    name: str
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in STAGES:
+            raise PreprocessingError(
+                f"A preprocessing stage is one of {', '.join(STAGES)}. Received: '{self.name}'."
+            )
+        known = list(inspect.signature(STAGES[self.name]).parameters)[1:]
+        for name, value in self.parameters.items():
+            if name not in known:
+                raise PreprocessingError(
+                    f"The stage '{self.name}' takes the parameters {known}. Received: '{name}'."
+                )
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise PreprocessingError(
+                    f"A parameter of the stage '{self.name}' is a number. "
+                    f"Received: {name}={value!r}."
+                )
+
+    def __call__(self, image: Image) -> Image:
+        """The image after this stage.
+
+        Raises:
+            PreprocessingError: if a parameter's value is out of the stage's range.
+        """
+        try:
+            return STAGES[self.name](image, **self.parameters)
+        except (cv2.error, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise PreprocessingError(
+                f"The stage '{self.name}' failed on an image of shape {image.shape} with "
+                f"{dict(self.parameters)}: {reason}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The stages in order, and the width that their result is padded to.
+
+    Args:
+        stages: at least one `resize_height`, whose height the network is built for.
+        width_multiple: the width is padded to a multiple of this, in pixels.
+        fixed_width: if not 0, the width is padded to exactly this, and squeezed if wider.
+
+    Example:
+        >>> pipeline = Pipeline((Stage("invert"), Stage("resize_height", {"height": 32})))
+        >>> pipeline(np.zeros((64, 100, 3), np.uint8)).shape  # (width, height, channels)
+        (64, 32, 3)
+
+    Raises:
+        PreprocessingError: if no stage sets the height, or a width isn't positive.
+    """
+
+    stages: tuple[Stage, ...]
+    width_multiple: int = 16
+    fixed_width: int = 0
+
+    def __post_init__(self) -> None:
+        if not any(stage.name == "resize_height" for stage in self.stages):
+            raise PreprocessingError("A pipeline needs the stage 'resize_height'.")
+        if not 1 <= self.height <= 512:
+            raise PreprocessingError(f"A height is 1 to 512 pixels. Received: {self.height}.")
+        if not 1 <= self.width_multiple <= 1024 or not 0 <= self.fixed_width <= 8192:
+            raise PreprocessingError(
+                "A pipeline pads to a width_multiple of 1 to 1024 or a fixed_width of up to 8192 "
+                f"pixels. Received: {self.width_multiple} and {self.fixed_width}."
+            )
+
+    @cached_property
+    def height(self) -> int:
+        """Height of the result in pixels."""
+        heights = [s.parameters.get("height", 0) for s in self.stages if s.name == "resize_height"]
+        return int(heights[-1])
+
+    @cached_property
+    def channels(self) -> int:
+        """1 where a stage turns the image grey, else 3."""
+        return 1 if any(stage.name == "grayscale" for stage in self.stages) else 3
+
+    def __call__(self, image: Image) -> Image:
+        """Prepares one image.
+
+        Args:
+            image: RGB uint8 (height, width, 3), any size.
+
+        Returns:
+            uint8 (width, height, channels), contiguous, `BACKGROUND` where nothing stands.
+
+        Raises:
+            PreprocessingError: if a stage can't take the image.
+        """
+        for stage in self.stages:
+            image = stage(image)
+        image = image.reshape(*image.shape[:2], self.channels)  # (height, width, channels)
+        if self.fixed_width and image.shape[1] > self.fixed_width:
+            size = (self.fixed_width, self.height)
+            squeezed = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            image = _uint8(squeezed).reshape(self.height, self.fixed_width, self.channels)
+        return pad_width(image.transpose(1, 0, 2), self.padded_width(image.shape[1]))
+
+    def padded_width(self, width: int) -> int:
+        """The width that a result of `width` pixels is padded to."""
+        return self.fixed_width or -(-width // self.width_multiple) * self.width_multiple
+
+    def to_json(self) -> dict[str, Any]:
+        """A description that `from_json` takes."""
+        return {
+            "stages": [{"name": s.name, "parameters": dict(s.parameters)} for s in self.stages],
+            "width_multiple": self.width_multiple,
+            "fixed_width": self.fixed_width,
+        }
+
+    @classmethod
+    def from_json(cls, description: Any) -> Pipeline:
+        """The pipeline of a description by `to_json`.
+
+        Raises:
+            PreprocessingError: if the description isn't one.
+        """
+        try:
+            stages = tuple(Stage(s["name"], dict(s["parameters"])) for s in description["stages"])
+            widths = description["width_multiple"], description["fixed_width"]
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, PreprocessingError):
+                raise
+            raise PreprocessingError(
+                "A pipeline's description has 'stages' (each with 'name' and 'parameters'), "
+                f"'width_multiple' and 'fixed_width'. Received: {description!r}"
+            ) from error
+        if any(type(width) is not int for width in widths):
+            raise PreprocessingError(f"A width is a whole number of pixels. Received: {widths}.")
+        return cls(stages, *widths)
+
+
+def pad_width(image: Image, width: int) -> Image:
+    """Pads (width, height, channels) with background at its end to `width` pixels."""
+    padded = np.full((width, *image.shape[1:]), BACKGROUND, np.uint8)
+    padded[: len(image)] = image
+    return padded
+
+
+def stack(images: Sequence[Image]) -> Image:
+    """A batch, padded to its widest image.
+
+    Args:
+        images: uint8 (width, height, channels) each, of one height.
+
+    Returns:
+        uint8 (batch, width, height, channels).
+    """
+    width = max(len(image) for image in images)
+    return np.stack([pad_width(image, width) for image in images])
+
+
+def _uint8(array: Any) -> Image:
+    return np.asarray(array, np.uint8)
