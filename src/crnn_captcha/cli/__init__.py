@@ -1,0 +1,1 @@
+"""The command `crnn-captcha`: one thin file per command."""

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from crnn_captcha.cli.check import check
+from crnn_captcha.errors import DatasetError
+
+
+def make_folder(path: Path, names: list[str]) -> Path:
+    for i, name in enumerate(names):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        image = np.full((4, 6 + i % 3, 3), i, np.uint8)
+        (path / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    return path
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(check, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    train = [f"train/{'ab' * (1 + i % 3)}-{i}.png" for i in range(40)]
+    return make_folder(tmp_path / "good", [*train, "test/ba-0.png", "test/ba-1.png"])
+
+
+@pytest.fixture
+def bad(good: Path) -> Path:
+    for i in range(7):
+        (good / f"train/ab-broken{i}.png").write_bytes(b"no image")
+    (good / "test/ab-copy.png").write_bytes((good / "train/ab-0.png").read_bytes())
+    (good / "train/ab-copy.png").write_bytes((good / "train/ab-3.png").read_bytes())
+    return good
+
+
+def test_good_data_exits_with_0_and_says_what_is_next(good: Path) -> None:
+    result = run(good)
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[0] == f"{good}: 42 images (36 train, 4 validation, 2 test)"
+    assert lines[1] == "2 characters: ab"
+    assert "label length: 2 to 6 characters, median 4" in lines
+    assert f"          2      16 {'#' * 40}" in lines
+    assert "width: 6 to 8 px, median 7" in lines
+    assert "height: 4 to 4 px, median 4" in lines
+    assert lines[-1] == f"Fit for training. Next: crnn-captcha train {good} --out RUN"
+
+
+def test_bad_data_exits_with_1_and_says_what_to_do(bad: Path) -> None:
+    result = run(bad)
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    problem = lines.index("PROBLEM: 7 images that can't be read")
+    assert lines[problem + 1].startswith("  'train/ab-broken0.png': ")
+    assert lines[problem + 6] == "  and 2 more (all of them: --json)"
+    assert lines[problem + 7] == "  What to do: Replace these files or remove them."
+    assert "PROBLEM: 1 images that are in the test split and in another" in lines
+    assert "note: 1 images that come more than once" in lines
+    assert lines[-1] == (
+        "Not fit for training yet: images that can't be read, images that are in the test split "
+        "and in another. Mend that, then check again."
+    )
+
+
+def test_json_holds_all_findings(bad: Path) -> None:
+    result = run(bad, "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.output)
+    assert found["path"] == str(bad)
+    assert found["ok"] is False
+    assert sum(found["images"].values()) == 51
+    kinds = {f["kind"]: (f["spoils"], f["count"]) for f in found["findings"]}
+    assert kinds == {
+        "unreadable": (True, 7),
+        "train_test_overlap": (True, 1),
+        "duplicate": (False, 1),
+    }
+    assert len(found["findings"][0]["evidence"]) == 7
+    assert found["widths"]["maximum"] == 8
+    assert set(found["characters"]["train"]) == {"a", "b"}
+
+
+def test_json_of_good_data(good: Path) -> None:
+    result = run(good, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.output)["ok"] is True
+
+
+def test_test_data_alone_is_fit_for_evaluation(tmp_path: Path) -> None:
+    result = run(make_folder(tmp_path, ["test/ab-0.png"]))
+    assert result.exit_code == 0
+    assert "note: 2 splits without images\n  train\n  validation\n" in result.output
+    assert result.output.endswith(f"Fit for evaluation. Next: crnn-captcha evaluate {tmp_path}\n")
+
+
+def test_labels_too_long_for_the_time_steps(good: Path) -> None:
+    assert run(good, "--time-steps", "6").exit_code == 0
+    result = run(good, "--time-steps", "5")
+    assert result.exit_code == 1
+    assert "'ababab' needs 6 time steps of 5" in result.output
+
+
+def test_nothing_readable_is_still_reported(tmp_path: Path) -> None:
+    (tmp_path / "-1.png").write_bytes(b"no image")
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    assert "PROBLEM: 1 images with a bad label" in result.output
+    assert "0 characters: none\n" in result.output
+
+
+def test_data_that_cannot_be_opened_is_an_error_of_ours(tmp_path: Path) -> None:
+    result = run(tmp_path / "nothing")
+    assert isinstance(result.exception, DatasetError)
+    assert "There is no data at" in str(result.exception)

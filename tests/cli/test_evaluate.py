@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import crnn_captcha.recognizer
+from crnn_captcha.charset import Charset
+from crnn_captcha.cli.evaluate import evaluate
+from crnn_captcha.decoding import Reading
+from crnn_captcha.errors import DatasetError, ImageError, MissingExtraError, RunError
+from crnn_captcha.images import decode_image
+from crnn_captcha.reporting.showcase import Pixels, png
+
+
+class FakeRecognizer:
+    """Reads 'ab', or 'cd' where the image is dark."""
+
+    charset = Charset("abcd")
+    models: list[Path | None]
+
+    def __init__(self, model: Path | None) -> None:
+        self.models.append(model)
+
+    def pipeline(self, image: Pixels) -> Pixels:
+        return image.transpose(1, 0, 2)
+
+    def read_each(self, images: Iterable[bytes]) -> Iterator[Reading | ImageError]:
+        for data in images:
+            try:
+                dark = decode_image(data).mean() < 128
+            except ImageError as error:
+                yield error
+            else:
+                yield Reading("cd" if dark else "ab", 0.75, ())
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
+    asked: list[Path | None] = []
+    monkeypatch.setattr(FakeRecognizer, "models", asked, raising=False)
+    monkeypatch.setattr(crnn_captcha.recognizer, "Recognizer", FakeRecognizer)
+    return asked
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three test images, the last of them misread, and one for training."""
+    for name, level in (("ab-0", 255), ("cd-1", 0), ("ad-2", 255)):
+        _write(tmp_path / "data" / "test" / f"{name}.png", level)
+    _write(tmp_path / "data" / "train" / "ab-3.png", 255)
+    return tmp_path / "data"
+
+
+def _write(path: Path, level: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png(np.full((20, 40, 3), level, np.uint8)))
+
+
+@pytest.mark.usefixtures("models")
+def test_people_get_tables_and_a_sentence(data: Path) -> None:
+    done = CliRunner().invoke(evaluate, [str(data)])
+    assert done.exit_code == 0
+    assert f"data: {data}, split: test, model: the bundle in the package" in done.stdout
+    assert "| exact match                        | 66.7 % | 20.8 to 93.9 % |" in done.stdout
+    assert "| d read as b | 1 " in done.stdout
+    assert done.stdout.endswith("for images like these expect 20.8 to 93.9 %.\n")
+    assert "3/3" in done.stderr
+
+
+def test_json_is_one_object_and_nothing_else(data: Path, models: list[Path | None]) -> None:
+    arguments = [str(data), "--json", "--split", "train", "--model", "runs/first"]
+    done = CliRunner().invoke(evaluate, arguments)
+    assert done.exit_code == 0
+    figures = json.loads(done.stdout)
+    assert (figures["images"], figures["exact_match"], figures["cer"]) == (1, 1.0, 0.0)
+    assert (figures["data"], figures["split"], figures["model"]) == (
+        str(data),
+        "train",
+        "runs/first",
+    )
+    assert models == [Path("runs/first")]
+
+
+@pytest.mark.usefixtures("models")
+def test_a_broken_image_counts_as_wrong_and_exits_with_1(data: Path) -> None:
+    (data / "test" / "ab-9.png").write_bytes(b"no image")
+    done = CliRunner().invoke(evaluate, [str(data), "--json"])
+    assert done.exit_code == 1
+    figures = json.loads(done.stdout)
+    assert (figures["images"], figures["exact_match"]) == (4, 0.5)
+    assert [row["name"] for row in figures["broken"]] == ["test/ab-9.png"]
+
+
+@pytest.mark.usefixtures("models")
+def test_a_report_is_written_and_named(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    done = CliRunner().invoke(evaluate, [str(data), "--report", str(tmp_path / "report")])
+    assert done.exit_code == 0
+    page = tmp_path / "report" / "index.html"
+    assert f"Report: {page}\n" in done.stdout
+    assert "66.7 %" in page.read_text(encoding="utf-8")
+
+
+def test_what_a_report_needs_is_checked_before_the_work(
+    data: Path, models: list[Path | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = data / "test" / "ab-0.png"
+    done = CliRunner().invoke(evaluate, [str(data), "--report", str(file)])
+    assert isinstance(done.exception, RunError)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    done = CliRunner().invoke(evaluate, [str(data), "--report", "report"])
+    assert isinstance(done.exception, MissingExtraError)
+    assert models == []
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["nowhere.zip"], "There is no data at 'nowhere.zip'", id="no data"),
+        pytest.param(["DATA", "--split", "validation"], "no images in the split", id="no split"),
+    ],
+)
+def test_bad_data_is_refused(data: Path, arguments: list[str], message: str) -> None:
+    (data / "validation").mkdir()
+    arguments = [str(data) if a == "DATA" else a for a in arguments]
+    done = CliRunner().invoke(evaluate, arguments)
+    assert isinstance(done.exception, DatasetError)
+    assert message in str(done.exception)
+
+
+def test_an_unknown_split_is_wrong_use(data: Path) -> None:
+    done = CliRunner().invoke(evaluate, [str(data), "--split", "tset"])
+    assert done.exit_code == 2
+    assert "'tset' is not one of" in done.stderr

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from crnn_captcha.charset import Charset
+from crnn_captcha.dataset import Sample
+from crnn_captcha.decoding import Reading
+from crnn_captcha.errors import DatasetError, ImageError
+from crnn_captcha.evaluation import (
+    EvaluationResult,
+    Outcome,
+    describe,
+    evaluate,
+    printable,
+    summarize,
+)
+from crnn_captcha.metrics import Confusion
+
+CHARSET = Charset("0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+@dataclass
+class FakeRecognizer:
+    """Reads the text that the file holds; a file that begins with '!' is broken."""
+
+    charset: Charset = CHARSET
+    batches: list[int] = field(default_factory=list)
+
+    def read_each(self, images: Iterable[bytes], /) -> Iterator[Reading | ImageError]:
+        batch = list(images)
+        self.batches.append(len(batch))
+        for image in batch:
+            if image.startswith(b"!"):
+                yield ImageError("It is broken.")
+            else:
+                yield Reading(image.decode(), 0.5, ())
+
+
+class FakeDataset:
+    """The file of 'folder/text' holds 'text'; that of 'gone' can't be opened."""
+
+    def read(self, sample: Sample, /) -> bytes:
+        if sample.name == "gone":
+            raise DatasetError("It is gone.")
+        return sample.name.rpartition("/")[2].encode()
+
+
+def result_of(*pairs: tuple[str, str], charset: Charset = CHARSET) -> EvaluationResult:
+    outcomes = [Outcome(f"{label}.png", label, text, 0.5) for label, text in pairs]
+    return summarize(outcomes, charset=charset, seconds=2.0)
+
+
+def test_every_figure_of_a_small_split() -> None:
+    result = result_of(
+        ("abcd", "abcd"), ("o123", "0123"), ("hello", "hellp"), ("world", "wrld"), ("zzzz", "zzzz")
+    )
+    figures = result.to_dict()
+    assert json.loads(json.dumps(figures)) == figures
+    assert figures == {
+        "images": 5,
+        "exact_match": 0.4,
+        "exact_match_interval": {
+            "low": pytest.approx(0.117621, abs=1e-6),
+            "high": pytest.approx(0.769276, abs=1e-6),
+        },
+        "cer": pytest.approx(3 / 22),
+        "exact_match_lookalikes_merged": 0.6,
+        "exact_match_lookalikes_merged_interval": {
+            "low": pytest.approx(1 - 0.769276, abs=1e-6),
+            "high": pytest.approx(1 - 0.117621, abs=1e-6),
+        },
+        "by_length": [
+            {
+                "length": 4,
+                "images": 3,
+                "exact_match": pytest.approx(2 / 3),
+                "interval": {
+                    "low": pytest.approx(0.2077, abs=1e-4),
+                    "high": pytest.approx(0.9385, abs=1e-4),
+                },
+                "cer": pytest.approx(1 / 12),
+            },
+            {
+                "length": 5,
+                "images": 2,
+                "exact_match": 0.0,
+                "interval": {"low": 0.0, "high": pytest.approx(0.6576, abs=1e-4)},
+                "cer": 0.2,
+            },
+        ],
+        "confusions": [
+            {"label": "o", "text": "", "edits": 1, "texts": 1, "texts_alone": 1},
+            {"label": "o", "text": "0", "edits": 1, "texts": 1, "texts_alone": 1},
+            {"label": "o", "text": "p", "edits": 1, "texts": 1, "texts_alone": 1},
+        ],
+        "broken": [],
+        "unknown_characters": "",
+        "labels_with_unknown_characters": 0,
+        "mean_confidence": 0.5,
+        "calibration_error": pytest.approx(0.1),
+        "seconds": 2.0,
+        "images_per_second": 2.5,
+    }
+    assert [row["text"] for row in result.to_dict(outcomes=True)["outcomes"]] == [
+        "abcd", "0123", "hellp", "wrld", "zzzz"
+    ]  # fmt: skip
+
+
+def test_markdown_of_a_small_split() -> None:
+    result = result_of(("ab", "ab"), ("a|", "ab"), charset=Charset("ab"))
+    assert result.to_markdown() == GOLDEN
+
+
+GOLDEN = r"""
+| figure                                           | value  | 95 % interval |
+| ------------------------------------------------ | ------ | ------------- |
+| exact match                                      | 50.0 % | 9.5 to 90.5 % |
+| exact match with o/0, l/1/i merged               | 50.0 % | 9.5 to 90.5 % |
+| CER                                              | 25.0 % |               |
+| images                                           | 2      |               |
+| images a second                                  | 1      |               |
+| mean confidence                                  | 50.0 % |               |
+| calibration error                                | 0.0 %  |               |
+| labels with characters unknown to the model (\|) | 1      |               |
+
+| label length | images | exact match | 95 % interval | CER    |
+| ------------ | ------ | ----------- | ------------- | ------ |
+| 2            | 2      | 50.0 %      | 9.5 to 90.5 % | 25.0 % |
+
+| confusion    | edits | in texts | their only fault |
+| ------------ | ----- | -------- | ---------------- |
+| \| read as b | 1     | 1        | 1                |
+"""[1:]
+
+
+def test_the_summary_says_what_the_figure_means() -> None:
+    assert result_of(("ab", "ab"), ("cd", "ce")).summary == (
+        "Exact match: 1 of 2 images were read without a single wrong character, nothing left "
+        "out; for images like these expect 9.5 to 90.5 %."
+    )
+
+
+def test_evaluate_keeps_the_order_and_the_batch_size(capsys: pytest.CaptureFixture[str]) -> None:
+    recognizer = FakeRecognizer()
+    samples = [Sample(f"test/{text}", text) for text in "abcde"]
+    result = evaluate(recognizer, FakeDataset(), samples, batch_size=2)
+    assert recognizer.batches == [2, 2, 1]
+    assert result.outcomes == tuple(Outcome(f"test/{text}", text, text, 0.5) for text in "abcde")
+    assert result.exact_match == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_broken_image_counts_as_wrong_and_costs_no_other() -> None:
+    samples = [Sample("aa", "aa"), Sample("!", "bb"), Sample("gone", "cc"), Sample("dd", "dd")]
+    result = evaluate(FakeRecognizer(), FakeDataset(), samples)
+    assert (result.images, result.exact_match, result.cer) == (4, 0.5, 0.5)
+    assert [outcome.right for outcome in result.outcomes] == [True, False, False, True]
+    assert result.mean_confidence == 0.5
+    assert result.to_dict()["broken"] == [
+        {"name": "!", "reason": "It is broken."},
+        {"name": "gone", "reason": "It is gone."},
+    ]
+    assert "| broken images, counted as wrong    | 2 " in result.to_markdown()
+    assert "| gone         | It is gone.   |" in result.to_markdown()
+
+
+def test_all_broken_is_still_a_result() -> None:
+    samples = [Sample("gone", f"a{i}") for i in range(12)]
+    result = evaluate(FakeRecognizer(), FakeDataset(), samples)
+    assert (result.exact_match, result.images_per_second, result.mean_confidence) == (0, 0, 0)
+    assert "| and 2 more   | the JSON output names all |" in result.to_markdown()
+
+
+def test_a_broken_image_is_not_right_by_accident() -> None:
+    assert not Outcome("a", "", "", 0.0, broken="It is broken.").right
+
+
+def test_labels_the_model_cannot_spell_are_counted() -> None:
+    result = result_of(("ab", "ab"), ("äb", "ab"), ("éé", "a"), charset=Charset("ab"))
+    assert (result.unknown_characters, result.unknown_labels) == ("äé", 2)
+    assert result.exact_match == pytest.approx(1 / 3)
+
+
+def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(FakeRecognizer(), FakeDataset(), [Sample("a", "a")], progress=True)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "reading" in captured.err
+    assert "1/1" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "error", "message"),
+    [
+        pytest.param([], 1, DatasetError, "at least one sample", id="no samples"),
+        pytest.param([Sample("a", "a")], 0, ValueError, "`batch_size` is at least 1", id="batch"),
+    ],
+)
+def test_evaluate_refuses(
+    samples: list[Sample], batch_size: int, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        evaluate(FakeRecognizer(), FakeDataset(), samples, batch_size=batch_size)
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "words"),
+    [
+        pytest.param("o", "0", "o read as 0", id="substitution"),
+        pytest.param("o", "", "o left out", id="deletion"),
+        pytest.param("", "0", "0 added", id="insertion"),
+    ],
+)
+def test_confusions_in_words(label: str, text: str, words: str) -> None:
+    assert describe(Confusion(label, text, 1, 1, 1)) == words
+
+
+def test_a_hostile_name_cannot_disturb_a_terminal() -> None:
+    assert printable("a\x1b[2Jb\nc\udc80d é") == "a�[2Jb�c�d é"
+    outcome = Outcome("x\x1b[2J\n|.png", "ab", "", 0.0, broken="bad\rname")
+    markdown = summarize([outcome], charset=CHARSET, seconds=0.0).to_markdown()
+    assert r"| x�[2J�\|.png | bad�name |" in markdown
