@@ -1,0 +1,63 @@
+"""The command `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Train a reader on labelled images.")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--out", required=True, metavar="RUN", type=click.Path(path_type=Path),
+              help="Run folder: new, empty, or with --resume one to go on with.")  # fmt: skip
+@click.option("--preset", help="What to train: classic or standard (the default).")
+@click.option("--epochs", type=click.IntRange(1), help="Train for at most this many epochs.")
+@click.option("--seed", type=click.IntRange(0), help="The same seed gives the same history.")
+@click.option("--resume", is_flag=True, help="Go on from the run's newest checkpoint.")
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE",
+              help="Set any value of the configuration; may be given several times.")  # fmt: skip
+@click.option("--skip-broken", is_flag=True, help="Leave out images that can't be read.")
+@click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard into the run.")
+@click.option("--mixed-precision", is_flag=True, help="Compute in 16 bits where that is faster.")
+def train(
+    data: Path,
+    out: Path,
+    preset: str | None,
+    epochs: int | None,
+    seed: int | None,
+    resume: bool,
+    settings: tuple[str, ...],
+    skip_broken: bool,
+    tensorboard: bool,
+    mixed_precision: bool,
+) -> None:
+    r"""Trains a reader on DATA's train split and leaves a complete run folder.
+
+    DATA is a zip, a folder or a CSV with `filename,label`. The label of an image is what its file
+    name says before the last '-'. A validation split is cut out of the train split; the test
+    split is never touched.
+
+    Ctrl-C stops after the step under way and leaves a usable run; --resume goes on with it.
+
+    \b
+    Examples:
+      crnn-captcha train captchas.zip --out runs/first
+      crnn-captcha train captchas.zip --out runs/first --resume
+      crnn-captcha train captchas.zip --out runs/classic --preset classic --epochs 20
+      crnn-captcha train captchas.zip --out runs/wide --set data.batch_size=64
+    """
+    from crnn_captcha import training
+
+    options = {
+        "training.epochs": epochs,
+        "seed": seed,
+        "training.tensorboard": "true" if tensorboard else None,
+        "training.mixed_precision": "true" if mixed_precision else None,
+    }
+    given = [f"{key}={value}" for key, value in options.items() if value is not None]
+    config = training.run_config(out, preset=preset, settings=[*settings, *given], resume=resume)
+    result = training.train(data, out, config, resume=resume, skip_broken=skip_broken)
+    click.echo(result.summary())
+    if result.interrupted:
+        raise SystemExit(1)

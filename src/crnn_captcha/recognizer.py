@@ -1,0 +1,242 @@
+"""A bundle reads images: the only home of ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from crnn_captcha.bundle import Bundle, BundleMetadata, read_bundle
+from crnn_captcha.charset import Charset
+from crnn_captcha.decoding import Reading, greedy_decode
+from crnn_captcha.errors import BundleError, ConfigError, ImageError, PreprocessingError
+from crnn_captcha.images import ImageSource, load_image
+from crnn_captcha.preprocessing import Pipeline
+
+DEFAULT_BUNDLE = Path(__file__).parent / "models" / "default.onnx"
+RUN_BUNDLE = "bundle.onnx"  # in a run folder
+
+CHUNK_IMAGES = 256  # prepared ahead, so that many of a chunk have the same width
+MAX_BATCH_PIXELS = 2**18  # 64 float32 channels at full resolution are 64 MiB then
+
+Prepared = NDArray[np.uint8]
+
+
+class Recognizer:
+    """Reads images with a bundle. One may be shared by threads.
+
+    Args:
+        model: a bundle file, a run folder that holds `bundle.onnx`, or a `Bundle`; None is the
+            bundle in the package.
+        threads: that one image is computed on; None: as many as there are cores to run on.
+
+    Example:
+        recognizer = Recognizer()
+        recognizer.read("captcha.png").text
+        [reading.text for reading in recognizer.read(["a.png", "b.png"])]
+
+    Raises:
+        BundleError: if the bundle is missing, broken, unsafe or of a newer format.
+        ConfigError: if `threads` is no positive integer.
+    """
+
+    def __init__(
+        self, model: str | os.PathLike[str] | Bundle | None = None, *, threads: int | None = None
+    ) -> None:
+        if threads is not None and (type(threads) is not int or threads < 1):
+            raise ConfigError(f"`threads` is an integer from 1, or None. Received: {threads!r}.")
+        bundle = model if isinstance(model, Bundle) else read_bundle(_bundle_path(model))
+        self._metadata = bundle.metadata
+        self._session = _make_session(bundle.graph, threads or _available_cores())
+
+    @property
+    def metadata(self) -> BundleMetadata:
+        """What the bundle says about itself."""
+        return self._metadata
+
+    @property
+    def charset(self) -> Charset:
+        """The characters that it knows."""
+        return self._metadata.charset
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """How it prepares an image."""
+        return self._metadata.pipeline
+
+    # A str is also a sequence of str; at run time it is a path.
+    @overload
+    def read(self, images: ImageSource) -> Reading: ...  # type: ignore[overload-overlap]
+    @overload
+    def read(self, images: Sequence[ImageSource]) -> list[Reading]: ...
+    def read(self, images: ImageSource | Sequence[ImageSource]) -> Reading | list[Reading]:
+        """Reads one image, or several.
+
+        Args:
+            images: one image (a path, a file's bytes, an array, a PIL image), or a list, tuple
+                or other sequence of them. An array is always one image.
+
+        Returns:
+            A reading for the one, or a list of readings in the order of the several.
+
+        Raises:
+            ImageError: if an image can't be read; of several, it names the first such one. Use
+                `read_each` to get the readings of the others.
+            BundleError: if the bundle's graph fails on an image.
+        """
+        if not _is_several(images):
+            return self._read_one(images)  # type: ignore[arg-type]
+        readings = []
+        for i, result in enumerate(self.read_each(images)):  # type: ignore[arg-type]
+            if isinstance(result, ImageError):
+                raise ImageError(f"images[{i}]: {result}") from result
+            readings.append(result)
+        return readings
+
+    def read_each(self, images: Iterable[ImageSource]) -> Iterator[Reading | ImageError]:
+        """Reads any number of images in bounded memory, the bad ones left to the caller.
+
+        Args:
+            images: as for `read`; taken from the iterable as they are needed.
+
+        Yields:
+            For each image in order its reading, or the `ImageError` that says why there is none.
+
+        Raises:
+            BundleError: if the bundle's graph fails on an image.
+        """
+        sources = iter(images)
+        while chunk := [self._prepare(source) for source in islice(sources, CHUNK_IMAGES)]:
+            results: list[Reading | ImageError | None] = [
+                item if isinstance(item, ImageError) else None for item in chunk
+            ]
+            prepared = {i: item for i, item in enumerate(chunk) if isinstance(item, np.ndarray)}
+            for batch in _batches(prepared):
+                logits = self.logits(np.stack([prepared[i] for i in batch]))
+                for i, reading in zip(batch, greedy_decode(logits, self.charset), strict=True):
+                    results[i] = reading
+            yield from (result for result in results if result is not None)
+
+    def logits(self, prepared: Prepared) -> NDArray[np.float32]:
+        """The network's scores.
+
+        Args:
+            prepared: uint8 (batch, width, height, channels), as `pipeline` makes them.
+
+        Returns:
+            float32 (batch, time_steps, num_classes), finite, class 0 the blank.
+
+        Raises:
+            ImageError: if `prepared` is something else.
+            BundleError: if the bundle's graph fails, or gives something else.
+        """
+        shape = prepared.shape
+        expected = (self.pipeline.height, self.pipeline.channels)
+        if prepared.dtype != np.uint8 or shape[2:] != expected or 0 in shape:
+            raise ImageError(
+                f"Prepared images are uint8 (batch, width, {expected[0]}, {expected[1]}), at least "
+                f"one. Received: {prepared.dtype} {shape}."
+            )
+        try:
+            (logits,) = self._session.run(["logits"], {"images": prepared})
+        except Exception as error:  # ONNX Runtime's exceptions have no other base
+            raise BundleError(
+                f"A bundle's graph must run. Received: {_one_line(error)} on images of the shape "
+                f"{shape}."
+            ) from error
+        num_classes = self.charset.num_classes
+        if logits.ndim != 3 or logits.shape[::2] != (shape[0], num_classes) or not logits.size:
+            raise BundleError(
+                f"A bundle's logits are ({shape[0]}, time_steps, {num_classes}), with time steps. "
+                f"Received: {logits.shape}."
+            )
+        if not np.isfinite(logits).all():
+            raise BundleError("A bundle's logits are finite. Received: some that aren't.")
+        return np.asarray(logits, np.float32)
+
+    def _read_one(self, source: ImageSource) -> Reading:
+        prepared = self._prepare(source)
+        if isinstance(prepared, ImageError):
+            raise prepared
+        return greedy_decode(self.logits(prepared[None]), self.charset)[0]
+
+    def _prepare(self, source: ImageSource) -> Prepared | ImageError:
+        """The image as the network takes it, uint8 (width, height, channels)."""
+        try:
+            return self.pipeline(load_image(source))
+        except ImageError as error:
+            return error
+        except PreprocessingError as error:
+            name = f"{os.fspath(source)!r}: " if isinstance(source, str | os.PathLike) else ""
+            return ImageError(f"{name}{error}")
+
+
+def _is_several(images: object) -> bool:
+    # A PIL image is no sequence, and neither is an array.
+    return isinstance(images, Sequence) and not isinstance(
+        images, str | bytes | bytearray | memoryview | os.PathLike
+    )
+
+
+def _batches(prepared: dict[int, Prepared]) -> Iterator[list[int]]:
+    """The keys of images of equal width, which none needs padding for, bounded by pixels."""
+    by_width: dict[int, list[int]] = {}
+    for i, image in prepared.items():
+        by_width.setdefault(len(image), []).append(i)
+    for group in by_width.values():
+        width, height, _ = prepared[group[0]].shape
+        size = max(1, MAX_BATCH_PIXELS // (width * height))
+        yield from (group[start : start + size] for start in range(0, len(group), size))
+
+
+def _bundle_path(model: str | os.PathLike[str] | None) -> Path:
+    if model is None:
+        if not DEFAULT_BUNDLE.is_file():
+            raise BundleError(
+                "The package's own bundle is needed where no model is named. Received: none, this "
+                "installation has no bundle. Train one (crnn-captcha train) and name it."
+            )
+        return DEFAULT_BUNDLE
+    path = Path(model)
+    if not path.is_dir():
+        return path
+    if not (path / RUN_BUNDLE).is_file():
+        raise BundleError(
+            f"A run folder to read with holds '{RUN_BUNDLE}'. Received: '{path}', which doesn't. "
+            f"Make it: crnn-captcha export {path} --out {path / RUN_BUNDLE}"
+        )
+    return path / RUN_BUNDLE
+
+
+def _make_session(graph: bytes, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # fatal: whatever else goes wrong becomes an exception
+    # Without it the bytes could also be ONNX Runtime's own format, which nobody has checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no other base
+        raise BundleError(
+            f"A bundle's graph must load. Received: {_one_line(error)}. "
+            "Use a file that `crnn-captcha train` or `crnn-captcha export` wrote."
+        ) from error
+
+
+def _available_cores() -> int:
+    """Those that this process may run on, which in a container are fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}…"

@@ -1,0 +1,278 @@
+"""Figures of trainings and evaluations, drawn by Matplotlib without a window.
+
+Every figure is an object of its own: nothing of Matplotlib's global state is used or changed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crnn_captcha.errors import MissingExtraError
+from crnn_captcha.evaluation import EvaluationResult, LengthResult, Outcome, describe
+from crnn_captcha.files import replacing
+from crnn_captcha.metrics import Confusion, calibration
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE = "#2563a8"
+ORANGE = "#d9730d"
+GREEN = "#15803d"
+RED = "#c81e2d"
+INK = "#181f2a"
+GREY = "#646e7d"
+LINE = "#d9dee6"
+
+DPI = 150
+TOP_BARS = 15
+TOP_PAIRS = 60  # substitutions in the heat map
+BINS = 20  # of the histogram of confidences
+
+HISTORY_COLUMNS = ("epoch", "loss", "val_loss", "val_exact_match", "val_cer", "learning_rate")
+
+
+def require_matplotlib() -> None:
+    """Refuses at once what would fail after minutes of work.
+
+    Raises:
+        MissingExtraError: if Matplotlib isn't installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtraError("Drawing figures", "train")
+
+
+def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Losses, the validation's exact match and CER, and the learning rate over the epochs.
+
+    Args:
+        history: a row for each epoch with `HISTORY_COLUMNS`, as in a run's `history.csv`.
+
+    Raises:
+        ValueError: if there is no row, or one lacks a column.
+        MissingExtraError: if Matplotlib isn't installed.
+    """
+    if not history:
+        raise ValueError("Training curves need at least one epoch. Received: none.")
+    if missing := [name for name in HISTORY_COLUMNS if any(name not in row for row in history)]:
+        raise ValueError(
+            f"Each row of a history has {', '.join(HISTORY_COLUMNS)}. "
+            f"Missing: {', '.join(missing)}."
+        )
+    column = {name: [row[name] for row in history] for name in HISTORY_COLUMNS}
+    epochs, marker = column["epoch"], "o" if len(history) < 30 else None
+    figure, axes = _figure(11, 3.6, columns=3)
+    _style(axes[0], "Loss", "epoch", "loss per text")
+    axes[0].plot(epochs, column["loss"], color=GREY, marker=marker, ms=3, label="training")
+    axes[0].plot(epochs, column["val_loss"], color=BLUE, marker=marker, ms=3, label="validation")
+    _style(axes[1], "Validation", "epoch", "%")
+    for name, color, title in (
+        ("val_exact_match", GREEN, "exact match"),
+        ("val_cer", ORANGE, "CER"),
+    ):
+        shares = [100 * value for value in column[name]]
+        axes[1].plot(epochs, shares, color=color, marker=marker, ms=3, label=title)
+    best = max(range(len(history)), key=lambda i: _or_low(column["val_exact_match"][i]))
+    share = 100 * column["val_exact_match"][best]
+    axes[1].plot([epochs[best]], [share], "*", color=GREEN, ms=11)
+    axes[1].set_title(f"Validation: best exact match {share:.1f} %", loc="left", fontsize=11)
+    axes[1].set_ylim(0, max(100, *axes[1].get_ylim()))
+    _style(axes[2], "Learning rate", "epoch", "")
+    axes[2].step(epochs, column["learning_rate"], color=BLUE, where="mid")
+    axes[2].set_ylim(bottom=0)
+    for axis in axes[:2]:
+        axis.legend(frameon=False, fontsize=9)
+    for axis in axes:
+        _whole_numbers(axis)
+    return figure
+
+
+def length_bars(by_length: Sequence[LengthResult]) -> Figure:
+    """Exact match by label length, with 95 % intervals.
+
+    Raises:
+        ValueError: if there are none.
+        MissingExtraError: if Matplotlib isn't installed.
+    """
+    if not by_length:
+        raise ValueError("Bars by label length need at least one length. Received: none.")
+    figure, (axis,) = _figure(6.4, 3.8)
+    _style(axis, "Exact match by label length (95 % interval)", "characters in the label", "%")
+    shares = [100 * row.exact_match for row in by_length]
+    lows = [100 * (row.exact_match - row.interval.low) for row in by_length]
+    highs = [100 * (row.interval.high - row.exact_match) for row in by_length]
+    names = [f"{row.length}\n{row.images:,} images" for row in by_length]
+    places = range(len(names))
+    axis.bar(places, shares, 0.62, color=BLUE, yerr=(lows, highs), ecolor=INK, capsize=4)
+    axis.set_xticks(places, names)
+    axis.set_ylim(0, 105)
+    for place, share in zip(places, shares, strict=True):
+        axis.text(place, 2, f"{share:.0f} %", ha="center", color="white" if share > 9 else INK)
+    return figure
+
+
+def confusion_bars(confusions: Sequence[Confusion]) -> Figure:
+    """The costliest confusions: how many texts each alone made wrong, and all its edits.
+
+    Raises:
+        MissingExtraError: if Matplotlib isn't installed.
+    """
+    rows = confusions[:TOP_BARS][::-1]  # bars are stacked upwards
+    figure, (axis,) = _figure(6.4, 1.4 + 0.26 * max(4, len(rows)))
+    _style(axis, "Confusions that cost most", "", "")
+    axis.grid(visible=False)
+    if not rows:
+        return _say_nothing(figure, axis, "no confusions: every text is right")
+    places = range(len(rows))
+    axis.barh(places, [row.edits for row in rows], 0.7, color="#f1b9bd", label="edits")
+    axis.barh(
+        places,
+        [row.texts_alone for row in rows],
+        0.7,
+        color=RED,
+        label="texts whose only fault it is",
+    )
+    axis.set_yticks(places, [_plain(describe(row)) for row in rows])
+    axis.legend(frameon=False, fontsize=9, loc="lower right")
+    _whole_numbers(axis)
+    return figure
+
+
+def confusion_map(confusions: Sequence[Confusion]) -> Figure:
+    """A heat map of which character was read as which; of the most frequent pairs.
+
+    Raises:
+        MissingExtraError: if Matplotlib isn't installed.
+    """
+    pairs = sorted((c for c in confusions if c.label and c.text), key=lambda c: -c.edits)
+    pairs = pairs[:TOP_PAIRS]
+    rows = sorted({c.label for c in pairs})
+    columns = sorted({c.text for c in pairs})
+    figure, (axis,) = _figure(6.4, 5.6)
+    _style(axis, "Which character was read as which", "read", "actual")
+    axis.grid(visible=False)
+    if not pairs:
+        return _say_nothing(figure, axis, "no character was read as another")
+    counts = [[0] * len(columns) for _ in rows]
+    for pair in pairs:
+        counts[rows.index(pair.label)][columns.index(pair.text)] = pair.edits
+    image = axis.imshow(counts, cmap="Reds", vmin=0, aspect="auto")
+    axis.set_xticks(range(len(columns)), [*map(_plain, columns)], fontsize=9)
+    axis.set_yticks(range(len(rows)), [*map(_plain, rows)], fontsize=9)
+    most = max(pair.edits for pair in pairs)
+    for i, row in enumerate(counts):
+        for j, count in enumerate(row):
+            if count:
+                color = "white" if count > most / 2 else INK
+                axis.text(j, i, str(count), ha="center", va="center", fontsize=7, color=color)
+    figure.colorbar(image, ax=axis, label="edits", shrink=0.8)
+    return figure
+
+
+def confidence_figure(outcomes: Sequence[Outcome]) -> Figure:
+    """Confidences of right and wrong texts, and how far they can be taken at their word.
+
+    Broken images have no confidence and aren't in it.
+
+    Raises:
+        MissingExtraError: if Matplotlib isn't installed.
+    """
+    read = [outcome for outcome in outcomes if not outcome.broken]
+    figure, (left, right) = _figure(9.6, 3.8, columns=2)
+    _style(left, "Confidence of right and wrong texts", "confidence", "texts")
+    _style(right, "Can it be taken at its word?", "confidence", "share that is right")
+    if not read:
+        _say_nothing(figure, left, "no image could be read")
+        return _say_nothing(figure, right, "no image could be read")
+    groups = [[o.confidence for o in read if o.right is hit] for hit in (True, False)]
+    names = [f"right ({len(groups[0]):,})", f"wrong ({len(groups[1]):,})"]
+    edges = [i / BINS for i in range(BINS + 1)]
+    left.hist(groups, edges, stacked=True, color=[GREEN, RED], label=names)
+    left.legend(frameon=False, fontsize=9)
+    found = calibration([o.confidence for o in read], [o.right for o in read])
+    bins = [b for b in found.bins if b.count]
+    most = max(b.count for b in bins)
+    right.plot([0, 1], [0, 1], "--", color=GREY, lw=1, label="ideal")
+    right.plot([b.confidence for b in bins], [b.exact_match for b in bins], color=BLUE, lw=1)
+    right.scatter(
+        [b.confidence for b in bins],
+        [b.exact_match for b in bins],
+        [12 + 90 * b.count / most for b in bins],
+        color=BLUE,
+        label=f"measured (error {100 * found.error:.1f} %)",
+        zorder=3,
+    )
+    right.legend(frameon=False, fontsize=9, loc="upper left", markerscale=0.6)
+    for axis in (left, right):
+        axis.set_xlim(-0.02, 1.02)
+    return figure
+
+
+def evaluation_figures(result: EvaluationResult) -> dict[str, Figure]:
+    """Every figure of an evaluation, by the name of its file without suffix.
+
+    Raises:
+        MissingExtraError: if Matplotlib isn't installed.
+    """
+    return {
+        "by-length": length_bars(result.by_length),
+        "confidence": confidence_figure(result.outcomes),
+        "confusions": confusion_bars(result.confusions),
+        "confusion-map": confusion_map(result.confusions),
+    }
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, whole or not at all; the same data makes the same bytes."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def _figure(width: float, height: float, *, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of so many inches, and its axes in a row."""
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure, [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
+
+
+def _style(axis: Axes, title: str, x: str, y: str) -> None:
+    axis.set_title(title, loc="left", fontsize=11, color=INK)
+    axis.set_xlabel(x, color=GREY)
+    axis.set_ylabel(y, color=GREY)
+    axis.grid(axis="y", color=LINE, lw=0.8)
+    axis.set_axisbelow(True)
+    axis.tick_params(colors=GREY, labelcolor=INK, length=0)
+    axis.spines[:].set_visible(False)
+    axis.spines["bottom"].set(visible=True, color=LINE)
+
+
+def _whole_numbers(axis: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _say_nothing(figure: Figure, axis: Axes, why: str) -> Figure:
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.text(0.5, 0.5, why, ha="center", va="center", color=GREY, transform=axis.transAxes)
+    return figure
+
+
+def _plain(text: str) -> str:
+    """Text that Matplotlib doesn't take for a formula."""
+    return text.replace("$", r"\$")
+
+
+def _or_low(value: float) -> float:
+    return -1.0 if math.isnan(value) else value

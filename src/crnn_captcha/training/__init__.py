@@ -1,0 +1,65 @@
+"""Training a reader: needs the extra `train` (Keras and TensorFlow).
+
+Importing this package makes Keras know our loss and layers, so that a run's
+`models/best_crnn_model.keras` loads with plain `keras.saving.load_model`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from crnn_captcha.errors import MissingExtraError
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # only counts before the import
+
+
+@contextlib.contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """TensorFlow's start-up chatter goes straight to file descriptor 2, whatever its log level."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+try:
+    with _standard_error_closed():
+        import keras
+        import tensorflow
+
+        tensorflow.config.list_physical_devices()  # looks for GPUs, and complains of none
+except ImportError as error:
+    raise MissingExtraError("Training", "train") from error
+
+if keras.backend.backend() != "tensorflow":
+    raise MissingExtraError("Training with Keras on TensorFlow (KERAS_BACKEND=tensorflow)", "train")
+
+from crnn_captcha.training.config import DEFAULT_PRESET, PRESETS, Config, make_config
+from crnn_captcha.training.data import CaptchaDataGenerator
+from crnn_captcha.training.export import export
+from crnn_captcha.training.loop import TrainingResult, train
+from crnn_captcha.training.losses import ctc_loss
+from crnn_captcha.training.model import Networks, make_networks
+from crnn_captcha.training.run import run_config
+
+__all__ = [
+    "DEFAULT_PRESET",
+    "PRESETS",
+    "CaptchaDataGenerator",
+    "Config",
+    "Networks",
+    "TrainingResult",
+    "ctc_loss",
+    "export",
+    "make_config",
+    "make_networks",
+    "run_config",
+    "train",
+]

@@ -1,0 +1,92 @@
+"""Checkpoints that training goes on from exactly, even after a kill in the middle of a write.
+
+A checkpoint is one NumPy archive: the arrays in order, and a JSON document. It is data only;
+loading one runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_captcha.errors import RunError
+from crnn_captcha.files import replacing
+
+KEPT = 2  # the newest, and the one before it in case the newest is damaged
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What training goes on from.
+
+    Attributes:
+        arrays: all variables, in an order that the training knows.
+        state: what else it has to know, as JSON takes it.
+    """
+
+    arrays: Sequence[NDArray[Any]]
+    state: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint, whole or not at all, and removes all but the last `KEPT`.
+
+    Args:
+        folder: made if missing.
+        step: training steps so far; names the file.
+        checkpoint: what to write.
+
+    Raises:
+        OSError: if it can't be written; older checkpoints are then kept.
+    """
+    state = np.frombuffer(json.dumps(checkpoint.state).encode(), np.uint8)
+    arrays = {f"array_{i}": array for i, array in enumerate(checkpoint.arrays)}
+    with replacing(folder / f"step-{step:09d}.npz") as path, path.open("wb") as file:
+        np.savez(file, allow_pickle=False, state=state, **arrays)
+    for old in _newest_first(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None where there never was one.
+
+    A damaged one is passed over with a warning.
+
+    Raises:
+        RunError: if there are checkpoints, and all are damaged.
+    """
+    paths = _newest_first(folder)
+    for path in paths:
+        try:
+            return _load(path)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            warnings.warn(
+                f"The checkpoint {path} is damaged ({error}); the one before it is tried.",
+                stacklevel=2,
+            )
+    if paths:
+        raise RunError(
+            f"All checkpoints in {folder} are damaged. The best model so far is untouched; "
+            "train again into another folder."
+        )
+    return None
+
+
+def _load(path: Path) -> Checkpoint:
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = [archive[f"array_{i}"] for i in range(len(archive.files) - 1)]
+        state = json.loads(archive["state"].tobytes())
+    return Checkpoint(arrays, state)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.npz"), reverse=True)

@@ -1,0 +1,345 @@
+"""Complete training configurations: presets are data, and every value can be set."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+import msgspec
+
+from crnn_captcha.errors import ConfigError
+from crnn_captcha.preprocessing import Pipeline, Stage
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where batches come from.
+
+    Attributes:
+        charset: the characters to learn; empty: those of the labels.
+        validation_fraction: share of the train split that is cut out for validation.
+        batch_size: images in a batch.
+        like_widths: whether a batch holds images of like widths.
+        workers: threads (or processes) that make batches.
+        processes: processes instead of threads.
+        timeout_s: seconds without a batch after which training stops with an error.
+        cache_mib: memory for prepared images, in MiB.
+    """
+
+    charset: str = ""
+    validation_fraction: float = 0.1
+    batch_size: int = 32
+    like_widths: bool = False
+    workers: int = 2
+    processes: bool = False
+    timeout_s: float = 60.0
+    cache_mib: int = 2048
+
+    def __post_init__(self) -> None:
+        _require(0 < self.validation_fraction < 1, "data.validation_fraction", "between 0 and 1")
+        _require(self.batch_size >= 1, "data.batch_size", "at least 1")
+        _require(self.workers >= 0, "data.workers", "at least 0")
+        _require(self.timeout_s > 0, "data.timeout_s", "more than 0")
+        _require(self.cache_mib >= 0, "data.cache_mib", "at least 0")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network.
+
+    Attributes:
+        backbone: a name of `model.BACKBONES`; turns the image into features along its width.
+        filters: channels of the backbone's stages.
+        neck: a name of `model.NECKS`; looks at the features in their order.
+        units: the neck's units, a value a layer (for each direction).
+        dropout: share of the neck's inputs that are dropped in training.
+        ctc_shortcut: weight of a second CTC loss, straight on the backbone's features and in
+            training only; it helps to leave the plateau on which everything reads as blank.
+    """
+
+    backbone: str = "vgg"
+    filters: tuple[int, ...] = (32, 64, 128, 256)
+    neck: str = "bilstm"
+    units: tuple[int, ...] = (128, 64)
+    dropout: float = 0.0
+    ctc_shortcut: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(bool(self.filters) and min(self.filters) >= 1, "model.filters", "at least 1 each")
+        _require(not self.units or min(self.units) >= 1, "model.units", "at least 1 each")
+        _require(0 <= self.dropout < 1, "model.dropout", "at least 0 and below 1")
+        _require(self.ctc_shortcut >= 0, "model.ctc_shortcut", "at least 0")
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Random changes to the training images, inside the model; 0 (or false) leaves one out.
+
+    Attributes:
+        rotation_degrees: turn by up to this, either way.
+        shear_degrees: slant by up to this, either way.
+        translation_x: shift along the text by up to this share of the width.
+        translation_y: shift across the text by up to this share of the height.
+        zoom: scale by up to this share, both ways.
+        permute_colours: swap the colour channels at random.
+    """
+
+    rotation_degrees: float = 0.0
+    shear_degrees: float = 0.0
+    translation_x: float = 0.0
+    translation_y: float = 0.0
+    zoom: float = 0.0
+    permute_colours: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("translation_x", "translation_y", "zoom"):
+            _require(0 <= getattr(self, name) < 1, f"augmentation.{name}", "at least 0 and below 1")
+        for name in ("rotation_degrees", "shear_degrees"):
+            _require(0 <= getattr(self, name) < 90, f"augmentation.{name}", "0 to 90 degrees")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How weights follow the gradient.
+
+    Attributes:
+        name: `adam`, or `adamw` (weight decay, not on biases and normalisations).
+        learning_rate: the highest that is used.
+        weight_decay: of `adamw`.
+        clip_norm: the gradient's norm is clipped to this; 0 clips nothing.
+        schedule: `plateau` multiplies the learning rate by `plateau_factor` after
+            `plateau_patience` epochs without a better monitored figure; `cosine` warms up over
+            `warmup` of all steps and then falls to nothing at the last epoch.
+    """
+
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    plateau_patience: int = 5
+    plateau_factor: float = 0.5
+    warmup: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(self.learning_rate > 0, "optimizer.learning_rate", "more than 0")
+        _require(self.weight_decay >= 0, "optimizer.weight_decay", "at least 0")
+        _require(self.clip_norm >= 0, "optimizer.clip_norm", "at least 0")
+        _require(self.plateau_patience >= 1, "optimizer.plateau_patience", "at least 1")
+        _require(0 < self.plateau_factor < 1, "optimizer.plateau_factor", "between 0 and 1")
+        _require(0 <= self.warmup < 1, "optimizer.warmup", "at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long training goes on, and what it keeps.
+
+    Attributes:
+        epochs: at most this many.
+        monitor: the figure of `history.csv` that names the best model and stops early.
+        patience: epochs without a better figure after which training stops.
+        checkpoint_s: seconds between checkpoints within an epoch.
+        mixed_precision: compute in 16 bits (bfloat16 on a CPU, float16 on a GPU).
+        deterministic: the same seed gives the same history on the same machine.
+        tensorboard: also write logs for TensorBoard to the run's `tensorboard/`.
+    """
+
+    epochs: int = 50
+    monitor: Literal["val_loss", "val_exact_match", "val_cer"] = "val_loss"
+    patience: int = 10
+    checkpoint_s: float = 60.0
+    mixed_precision: bool = False
+    deterministic: bool = True
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "training.epochs", "at least 1")
+        _require(self.patience >= 1, "training.patience", "at least 1")
+        _require(self.checkpoint_s > 0, "training.checkpoint_s", "more than 0")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that, with data and seed, makes a training.
+
+    Raises:
+        ConfigError: if a value is out of its range.
+    """
+
+    preset: str
+    pipeline: Pipeline
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**31, "seed", "0 to 2147483647")
+
+
+def _require(holds: bool, name: str, rule: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} is {rule}.")
+
+
+CLASSIC = Config(
+    preset="classic",
+    pipeline=Pipeline(
+        (
+            Stage("grayscale"),
+            Stage("median_blur", {"size": 3}),
+            Stage("clahe", {"clip_limit": 2.0, "tiles": 8}),
+            Stage("adaptive_threshold", {"block": 15, "c": 3}),
+            Stage("opening", {"size": 2}),
+            Stage("resize_height", {"height": 50, "max_width": 495}),
+        ),
+        fixed_width=495,
+    ),
+    augmentation=AugmentationConfig(
+        rotation_degrees=2, translation_x=0.02, translation_y=0.05, zoom=0.05
+    ),
+)
+
+STANDARD = Config(
+    preset="standard",
+    pipeline=Pipeline(
+        (
+            Stage("crop_ink"),
+            Stage("resize_height", {"height": 32, "min_width": 112, "max_width": 640}),
+            Stage("invert"),
+        ),
+        width_multiple=16,
+    ),
+    data=DataConfig(like_widths=True),
+    model=ModelConfig(
+        backbone="resnet",
+        filters=(32, 48, 96, 160, 256),
+        units=(128, 128),
+        dropout=0.1,
+        ctc_shortcut=0.3,
+    ),
+    augmentation=AugmentationConfig(
+        rotation_degrees=2,
+        shear_degrees=8,
+        translation_x=0.01,
+        translation_y=0.06,
+        zoom=0.08,
+        permute_colours=True,
+    ),
+    optimizer=OptimizerConfig(
+        name="adamw", learning_rate=1.5e-3, weight_decay=0.02, clip_norm=5.0, schedule="cosine"
+    ),
+    training=TrainingConfig(epochs=40, monitor="val_exact_match", patience=40),
+)
+
+PRESETS: Mapping[str, Config] = MappingProxyType(
+    {config.preset: config for config in (CLASSIC, STANDARD)}
+)
+DEFAULT_PRESET = "standard"
+
+
+def make_config(preset: str, settings: Sequence[str] = ()) -> Config:
+    """The configuration of a preset with some values set.
+
+    Args:
+        preset: a name of `PRESETS`.
+        settings: as `change` takes them.
+
+    Example:
+        >>> make_config("classic", ["training.epochs=3", "model.filters=[8, 16]"]).training.epochs
+        3
+
+    Raises:
+        ConfigError: if the preset, a key or a value isn't known.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"A preset is one of {', '.join(PRESETS)}. Received: '{preset}'.")
+    return change(PRESETS[preset], settings)
+
+
+def change(config: Config, settings: Sequence[str]) -> Config:
+    """`config` with some values set.
+
+    Args:
+        config: stays as it is.
+        settings: `section.key=value` each, the value in TOML's notation (quotes around a text
+            may be left out).
+
+    Raises:
+        ConfigError: if a key or a value isn't known.
+    """
+    values = dataclasses.asdict(config)
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        *sections, key = path.strip().split(".")
+        section = values
+        for name in sections:
+            section = section.get(name, {})
+        if not equals or not isinstance(section, dict) or key not in section:
+            raise ConfigError(
+                "A setting has the form section.key=value, with a key of the configuration. "
+                f"Received: '{setting}'. Keys: {', '.join(_keys(values))}."
+            )
+        section[key] = _parse(value)
+    return _from_dict(values, "the settings")
+
+
+def from_toml(text: str) -> Config:
+    """The configuration in a run's `config.toml`.
+
+    Raises:
+        ConfigError: if it isn't valid.
+    """
+    values = _load(text)
+    values.pop("facts", None)
+    return _from_dict(values, "config.toml")
+
+
+def read_facts(text: str) -> dict[str, str]:
+    """The facts about a training (data, versions, commit) in a run's `config.toml`."""
+    return {key: str(value) for key, value in _load(text).get("facts", {}).items()}
+
+
+def to_toml(config: Config, facts: Mapping[str, str]) -> str:
+    """The configuration as TOML, with a table of facts about its training."""
+    import tomli_w
+
+    return tomli_w.dumps(dataclasses.asdict(config) | {"facts": dict(facts)})
+
+
+def _from_dict(values: dict[str, Any], where: str) -> Config:
+    try:
+        config = msgspec.convert(values, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"A value in {where} doesn't fit: {error}") from error
+    if unknown := sorted({*_keys(values)} - {*_keys(dataclasses.asdict(config))}):
+        raise ConfigError(f"Unknown keys in {where}: {', '.join(unknown)}.")
+    return config
+
+
+def _load(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"config.toml isn't valid TOML: {error}.") from error
+
+
+def _keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, value in values.items():
+        nested = isinstance(value, dict)
+        keys += _keys(value, f"{prefix}{name}.") if nested else [f"{prefix}{name}"]
+    return keys
+
+
+def _parse(value: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value.strip()

@@ -1,0 +1,268 @@
+"""Epoch after epoch, with all that has to survive a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from crnn_captcha.batches import WaitingTime
+from crnn_captcha.charset import BLANK
+from crnn_captcha.dataset import Sample
+from crnn_captcha.decoding import ctc_log_likelihood, greedy_decode, log_softmax
+from crnn_captcha.errors import RunError
+from crnn_captcha.files import replacing
+from crnn_captcha.metrics import cer, exact_match
+from crnn_captcha.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from crnn_captcha.training.config import Config
+from crnn_captcha.training.model import Networks
+from crnn_captcha.training.preparation import Prepared
+from crnn_captcha.training.run import RunFolder
+from crnn_captcha.training.watch import State, Watch, say, stopping_on_signals
+
+
+class Epochs:
+    """Trains epoch after epoch until an end is reached.
+
+    Args:
+        folder: a run that was started.
+        config: of the run.
+        networks: compiled.
+        prepared: what to learn from and validate with.
+        progress: whether to say on standard error how it goes.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: Config,
+        networks: Networks,
+        prepared: Prepared,
+        *,
+        progress: bool,
+    ) -> None:
+        self.folder = folder
+        self.config = config
+        self.networks = networks
+        self.prepared = prepared
+        self.progress = progress
+        self.state = State(data=_fingerprint(prepared.learning.samples))
+        self._read = _compiled(networks.reader)
+        self._steps = len(prepared.learning)
+        networks.learner.optimizer.build(networks.learner.trainable_variables)
+
+    def run(self) -> tuple[str, bool]:
+        """Trains. Returns why it ended, and whether it was told to stop."""
+        watch = self._watch()
+        callbacks = [watch]
+        if self.config.training.tensorboard:
+            callbacks.append(keras.callbacks.TensorBoard(self.folder.tensorboard))
+        with stopping_on_signals(watch):
+            reason = self._end()
+            while not reason:
+                if self.state.step < self._steps:
+                    self._train(watch, callbacks)
+                if self.state.step == self._steps:
+                    self._finish_epoch(watch)
+                    reason = self._end()
+                if watch.stopping:
+                    reason = reason or "Stopped as told."
+                self.save()
+        if not self.folder.best_model.is_file():  # stopped in the first epoch
+            self._save_model()
+        return reason, watch.stopping
+
+    def restore(self) -> None:
+        """Takes up the newest checkpoint of the run, if there is one.
+
+        Raises:
+            RunError: if the data changed, or no checkpoint can be used.
+        """
+        checkpoint = load_checkpoint(self.folder.checkpoints)
+        if checkpoint is None:
+            return
+        state = State(**checkpoint.state)
+        if state.data != self.state.data:
+            raise RunError(
+                "--resume goes on with the data that the run was started with. Received: other "
+                "images or labels. Name the same data, or train into another folder."
+            )
+        variables = self._variables()
+        if [tuple(v.shape) for v in variables] != [array.shape for array in checkpoint.arrays]:
+            raise RunError(
+                f"The checkpoint in {self.folder.checkpoints} doesn't fit this version's network. "
+                "Train again into another folder."
+            )
+        for variable, array in zip(variables, checkpoint.arrays, strict=True):
+            variable.assign(array)
+        self.state = state
+        self.folder.write_history(state.history)
+
+    def save(self) -> None:
+        """Writes a checkpoint of this moment."""
+        arrays = [np.asarray(variable) for variable in self._variables()]
+        step = self.state.epoch * self._steps + self.state.step
+        checkpoint = Checkpoint(arrays, dataclasses.asdict(self.state))
+        save_checkpoint(self.folder.checkpoints, step, checkpoint)
+
+    def _variables(self) -> list[Any]:
+        """All that changes from step to step: weights, random states, moments, sums."""
+        learner = self.networks.learner
+        return [*learner.variables, *learner.optimizer.variables, *learner.metrics_variables]
+
+    def _watch(self) -> Watch:
+        return Watch(
+            self.state,
+            steps=self._steps,
+            epochs=self.config.training.epochs,
+            save=self.save,
+            save_every_s=self.config.training.checkpoint_s,
+            progress=self.progress,
+        )
+
+    def _end(self) -> str:
+        state, training = self.state, self.config.training
+        if state.epoch >= training.epochs:
+            return f"All {training.epochs} epochs are done."
+        if state.epoch - state.best_epoch >= training.patience:
+            return f"No better {training.monitor} in {training.patience} epochs."
+        return ""
+
+    def _train(self, watch: Watch, callbacks: list[keras.callbacks.Callback]) -> None:
+        """Trains on what is left of the epoch."""
+        state, data = self.state, self.config.data
+        stream = self.prepared.learning.stream(
+            state.epoch,
+            start=state.step,
+            workers=data.workers,
+            processes=data.processes,
+            timeout_s=data.timeout_s,
+        )
+        batches = WaitingTime(stream)
+        start, seconds, waited = time.perf_counter(), state.seconds, state.waited
+        watch.clock = lambda: (
+            seconds + time.perf_counter() - start,
+            waited + batches.seconds,
+        )
+        try:
+            self.networks.learner.fit(
+                self._as_tensors(batches),
+                initial_epoch=state.epoch,
+                epochs=state.epoch + 1,
+                steps_per_epoch=self._steps - state.step,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=0,
+            )
+        except tf.errors.OpError:
+            if batches.error is not None:
+                raise batches.error from None  # TensorFlow knows only its text
+            raise
+        finally:
+            stream.close()
+
+    def _as_tensors(self, batches: WaitingTime) -> tf.data.Dataset:
+        pipeline = self.config.pipeline
+        heads = len(self.networks.learner.outputs)  # each learns the same labels
+
+        def rows() -> Iterator[Any]:
+            for images, labels in batches:
+                yield images, (labels if heads == 1 else (labels,) * heads)
+
+        images = tf.TensorSpec((None, None, pipeline.height, pipeline.channels), tf.uint8)
+        labels = tf.TensorSpec((None, self.prepared.learning.label_width), tf.int32)
+        signature = (images, labels if heads == 1 else (labels,) * heads)
+        options = tf.data.Options()  # for several GPUs: they share each batch
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        dataset = tf.data.Dataset.from_generator(rows, output_signature=signature)
+        return dataset.with_options(options).prefetch(1)
+
+    def _finish_epoch(self, watch: Watch) -> None:
+        """Validates, writes the row, keeps the best, and moves on to the next epoch."""
+        state, training = self.state, self.config.training
+        val_loss, val_exact_match, val_cer = self._validate()
+        seconds, waited = watch.clock()
+        row = {
+            "epoch": state.epoch + 1,
+            "loss": state.loss,
+            "val_loss": val_loss,
+            "val_exact_match": val_exact_match,
+            "val_cer": val_cer,
+            "learning_rate": float(self.networks.learner.optimizer.learning_rate),
+            "seconds": round(seconds, 3),
+            "waiting_seconds": round(waited, 3),
+        }
+        state.history.append(row)
+        state.epoch, state.step, state.seconds, state.waited = state.epoch + 1, 0, 0.0, 0.0
+        higher_is_better = training.monitor == "val_exact_match"
+        figure = row[training.monitor] if higher_is_better else -row[training.monitor]
+        if figure > state.best:
+            state.best, state.best_epoch, state.stale = figure, state.epoch, 0
+            self._save_model()
+        else:
+            state.stale += 1
+            self._lower_learning_rate()
+        self.folder.write_history(state.history)
+        if self.progress:
+            say(self._summary(row))
+
+    def _lower_learning_rate(self) -> None:
+        state, optimizer = self.state, self.config.optimizer
+        if optimizer.schedule == "plateau" and state.stale >= optimizer.plateau_patience:
+            rate = self.networks.learner.optimizer.learning_rate
+            rate.assign(rate * optimizer.plateau_factor)
+            state.stale = 0
+
+    def _validate(self) -> tuple[float, float, float]:
+        """CTC loss, exact match and CER on the validation split, decoded as reading decodes."""
+        losses: list[float] = []
+        labels: list[str] = []
+        texts: list[str] = []
+        data, charset = self.config.data, self.prepared.charset
+        batches = self.prepared.validation
+        for images, encoded in batches.stream(0, workers=data.workers, timeout_s=data.timeout_s):
+            logits = self._read(images)
+            class_ids = [row[row != BLANK].astype(np.int64) for row in encoded]
+            losses += (-ctc_log_likelihood(log_softmax(logits), class_ids)).tolist()
+            labels += [charset.decode(row) for row in class_ids]
+            texts += [reading.text for reading in greedy_decode(logits, charset)]
+        return float(np.mean(losses)), exact_match(labels, texts), cer(labels, texts)
+
+    def _save_model(self) -> None:
+        with replacing(self.folder.best_model) as path:
+            self.networks.reader.save(path)
+
+    def _summary(self, row: dict[str, float]) -> str:
+        state, epochs = self.state, self.config.training.epochs
+        recent = [row["seconds"] for row in state.history[-5:]]
+        left = (epochs - state.epoch) * sum(recent) / len(recent)
+        best = ", best so far" if state.best_epoch == state.epoch else ""
+        return (
+            f"epoch {state.epoch}/{epochs}: loss {row['loss']:.3f}, validation loss "
+            f"{row['val_loss']:.3f}, exact match {row['val_exact_match']:.1%}, CER "
+            f"{row['val_cer']:.1%}, learning rate {row['learning_rate']:.2g}, "
+            f"{row['seconds']:.0f} s, at most {_duration(left)} left{best}"
+        )
+
+
+def _compiled(reader: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    signature = [tf.TensorSpec((None, *reader.input_shape[1:]), tf.uint8)]
+    call = tf.function(lambda images: reader(images, training=False), input_signature=signature)
+    return lambda images: np.asarray(call(tf.convert_to_tensor(images)))
+
+
+def _fingerprint(samples: Sequence[Sample]) -> str:
+    names = "\n".join(f"{sample.name}\t{sample.label}" for sample in samples)
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,156 @@
+"""Training, from data to a complete run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from crnn_captcha.dataset import open_dataset
+from crnn_captcha.errors import RunError
+from crnn_captcha.training.config import Config
+from crnn_captcha.training.epochs import Epochs
+from crnn_captcha.training.export import export
+from crnn_captcha.training.losses import ctc_loss
+from crnn_captcha.training.model import Networks, make_networks
+from crnn_captcha.training.optimizer import make_optimizer
+from crnn_captcha.training.preparation import check_labels_fit, prepare
+from crnn_captcha.training.report import write_training_report
+from crnn_captcha.training.run import RunFolder
+from crnn_captcha.training.watch import say
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended.
+
+    Attributes:
+        run: its folder.
+        epochs: epochs that were finished.
+        best: the history's row of the epoch whose model was kept; empty if none was finished.
+        reason: why it ended, for people to read.
+        interrupted: whether it was told to stop, and `--resume` would go on.
+        skipped: broken images that were left out.
+    """
+
+    run: Path
+    epochs: int
+    best: Mapping[str, float]
+    reason: str
+    interrupted: bool
+    skipped: int
+
+    def summary(self) -> str:
+        """What came out and what to do next, for people to read."""
+        lines = [self.reason]
+        if self.best:
+            lines.append(
+                f"Best epoch {self.best['epoch']:.0f} of {self.epochs}: reads "
+                f"{self.best['val_exact_match']:.1%} of the validation images exactly, "
+                f"CER {self.best['val_cer']:.1%}."
+            )
+        if self.skipped:
+            lines.append(f"Broken images that were left out: {self.skipped}.")
+        lines.append(f"Look at it: {self.run / 'report' / 'index.html'}")
+        if self.interrupted:
+            lines.append(f"Go on:      crnn-captcha train DATA --out {self.run} --resume")
+        lines.append(f"Measure it: crnn-captcha evaluate DATA --model {self.run}")
+        lines.append(f"Read:       crnn-captcha read IMAGE --model {self.run}")
+        return "\n".join(lines)
+
+
+def train(
+    data: str | Path,
+    run: str | Path,
+    config: Config,
+    *,
+    resume: bool = False,
+    skip_broken: bool = False,
+    progress: bool = True,
+) -> TrainingResult:
+    """Trains on the train split of `data` and leaves a complete run folder.
+
+    A validation split is cut out of the train split; the test split is never touched. Ctrl-C or
+    SIGTERM ends the training after the step under way, with the best model, history and bundle
+    in place. Sets Keras' global seed and dtype policy, and TensorFlow's determinism.
+
+    Args:
+        data: zip, folder or CSV.
+        run: the run folder: new, empty, or with `resume` one to go on with.
+        config: from `make_config` or `run_config`; a resumed run's own, if there is one.
+        resume: go on from the newest checkpoint in `run`; starts anew where there is no run.
+        skip_broken: leave broken images out instead of refusing to train.
+        progress: print progress, with the time left, to standard error.
+
+    Raises:
+        DatasetError: if the data can't be used, or hold broken images.
+        LabelError: if a label doesn't fit the charset or the time steps.
+        ConfigError: if the network can't be built.
+        RunError: if `run` can't be used, the data changed since, or the loss isn't finite.
+    """
+    folder = RunFolder(Path(run))
+    continued = resume and folder.exists
+    if not continued:
+        folder.check_new()
+    fraction = config.data.validation_fraction
+    dataset = open_dataset(data, validation_fraction=fraction, seed=config.seed)
+    prepared = prepare(dataset, config, skip_broken=skip_broken, progress=progress)
+    characters = prepared.charset.characters
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, charset=characters))
+    if continued and folder.load_config() != config:
+        raise RunError(
+            f"--resume goes on with the configuration in {folder.config_file}. Received: another. "
+            "Give the same options, or train into another folder."
+        )
+    networks = _build(config, prepared.charset.num_classes, len(prepared.learning))
+    for batches in (prepared.learning, prepared.validation):
+        check_labels_fit(networks.reader, batches)
+    if not continued:
+        folder.start(config, Path(data))
+    epochs = Epochs(folder, config, networks, prepared, progress=progress)
+    if continued:
+        epochs.restore()
+    if progress:
+        say(
+            f"{len(prepared.learning.samples)} images to learn from, "
+            f"{len(prepared.validation.samples)} to validate with, {len(characters)} characters, "
+            f"{networks.reader.count_params():,} weights."
+        )
+    reason, interrupted = epochs.run()
+    if progress:
+        say(f"{reason} Writing bundle and report.")
+    export(folder.path, folder.bundle, data=prepared.validation.dataset)
+    write_training_report(folder, prepared.validation)
+    history, best = epochs.state.history, epochs.state.best_epoch
+    row = history[best - 1] if best else {}
+    return TrainingResult(folder.path, len(history), row, reason, interrupted, prepared.skipped)
+
+
+def _build(config: Config, num_classes: int, steps_per_epoch: int) -> Networks:
+    keras.utils.set_random_seed(config.seed)
+    if config.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    policy = "float32"
+    if config.training.mixed_precision:
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        policy = "mixed_float16" if on_gpu else "mixed_bfloat16"
+    keras.config.set_dtype_policy(policy)
+    with _strategy().scope():
+        networks = make_networks(config, num_classes)
+        heads = len(networks.learner.outputs)
+        networks.learner.compile(
+            optimizer=make_optimizer(config.optimizer, steps_per_epoch * config.training.epochs),
+            loss=ctc_loss if heads == 1 else [ctc_loss] * heads,
+            loss_weights=None if heads == 1 else [1.0, config.model.ctc_shortcut],
+        )
+    return networks
+
+
+def _strategy() -> tf.distribute.Strategy:
+    """All GPUs where there are several; a single one Keras takes by itself."""
+    devices = tf.config.list_logical_devices("GPU")
+    return tf.distribute.MirroredStrategy() if len(devices) > 1 else tf.distribute.get_strategy()

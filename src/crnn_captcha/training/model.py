@@ -1,0 +1,139 @@
+"""The convolutional recurrent network: a backbone, a neck and a CTC head.
+
+The backbone turns an image into features along its width, the neck looks at them in their
+order, the head scores the characters and the blank at each time step. (Shi et al. 2015, "An
+End-to-End Trainable Neural Network for Image-based Sequence Recognition", arXiv 1507.05717.)
+Backbones and necks are entries of a table and combine freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import keras
+from keras import layers
+
+from crnn_captcha.errors import ConfigError
+from crnn_captcha.training.augmentation import make_augmentation
+from crnn_captcha.training.config import Config, ModelConfig
+
+
+@dataclass(frozen=True)
+class Networks:
+    """One set of weights, in two graphs.
+
+    Attributes:
+        reader: images, uint8 (batch, width, height, channels), to logits, float32 (batch,
+            time_steps, num_classes). What is saved, exported and read with.
+        learner: what is trained: the reader, and beside its logits, where the configuration asks
+            for it, those of the CTC shortcut.
+    """
+
+    reader: keras.Model
+    learner: keras.Model
+
+
+def make_networks(config: Config, num_classes: int) -> Networks:
+    """Builds the network of a configuration, its weights drawn from the global seed.
+
+    Args:
+        config: of the run.
+        num_classes: characters and the blank.
+
+    Raises:
+        ConfigError: if a backbone or neck isn't known, or the image is too small for it.
+    """
+    pipeline, model = config.pipeline, config.model
+    width = pipeline.fixed_width or None
+    images = keras.Input((width, pipeline.height, pipeline.channels), dtype="uint8", name="images")
+    x = layers.Rescaling(1 / 255, name="rescaling")(images)
+    if augmentation := make_augmentation(config.augmentation, config.seed):
+        x = augmentation(x)
+    try:
+        x = _variant(BACKBONES, "backbone", model.backbone)(x, model)
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"The backbone '{model.backbone}' with filters {list(model.filters)} can't take an "
+            f"image of height {pipeline.height} and width {width or 'any'}: {reason}"
+        ) from error
+    features = layers.Reshape((-1, x.shape[2] * x.shape[3]), name="time_steps")(x)
+    # (batch, time_steps, features)
+    x = _variant(NECKS, "neck", model.neck)(features, model)
+    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    reader = keras.Model(images, logits, name="reader")
+    if not model.ctc_shortcut:
+        return Networks(reader, reader)
+    shortcut = layers.Dense(num_classes, dtype="float32", name="shortcut")(features)
+    return Networks(reader, keras.Model(images, [logits, shortcut], name="learner"))
+
+
+def vgg(x: Any, config: ModelConfig) -> Any:
+    """3x3 convolution, 2x2 max pooling, batch normalisation and ReLU for each of the filters.
+
+    Pooling comes before normalisation and activation, which then cost a quarter.
+    (Simonyan and Zisserman 2014, "Very Deep Convolutional Networks", arXiv 1409.1556.)
+    """
+    for filters in config.filters:
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+        x = layers.MaxPooling2D(2)(x)
+        x = layers.BatchNormalization()(x)
+        x = layers.ReLU()(x)
+    return x
+
+
+def resnet(x: Any, config: ModelConfig) -> Any:
+    """A strided stem, residual blocks, and a convolution over all of the height that is left.
+
+    The first of the filters are the stem's, the last the final convolution's, each between them a
+    block's. The width shrinks to a quarter, the height to an eighth and then to one.
+    (He et al. 2015, "Deep Residual Learning for Image Recognition", arXiv 1512.03385.)
+    """
+    stem, *blocks, last = config.filters
+    x = layers.ReLU()(_convolution(x, stem, 3, 2))  # (batch, width / 2, height / 2, stem)
+    for i, filters in enumerate(blocks):
+        strides = BLOCK_STRIDES.get(i, (1, 1))
+        branch = layers.ReLU()(_convolution(x, filters, 3, strides))
+        branch = _convolution(branch, filters, 3, 1)
+        x = layers.ReLU()(layers.Add()([branch, _convolution(x, filters, 1, strides)]))
+    x = layers.Conv2D(last, (1, x.shape[2]), use_bias=False)(x)  # (batch, width / 4, 1, last)
+    return layers.ReLU()(layers.BatchNormalization()(x))
+
+
+# Of the second and third block, (width, height): narrow letters need their columns.
+BLOCK_STRIDES: Mapping[int, tuple[int, int]] = MappingProxyType({1: (2, 2), 2: (1, 2)})
+
+
+def _convolution(x: Any, filters: int, size: int, strides: int | tuple[int, int]) -> Any:
+    x = layers.Conv2D(filters, size, strides, padding="same", use_bias=False)(x)
+    return layers.BatchNormalization()(x)
+
+
+def bilstm(x: Any, config: ModelConfig) -> Any:
+    """Bidirectional LSTM layers (Graves and Schmidhuber 2005)."""
+    for units in config.units:
+        if config.dropout:
+            x = layers.Dropout(config.dropout)(x)
+        x = layers.Bidirectional(layers.LSTM(units, return_sequences=True))(x)
+    return x
+
+
+def no_neck(x: Any, config: ModelConfig) -> Any:
+    """The features as they are."""
+    return layers.Dropout(config.dropout)(x) if config.dropout else x
+
+
+Variant = Callable[[Any, ModelConfig], Any]
+BACKBONES: Mapping[str, Variant] = MappingProxyType({"vgg": vgg, "resnet": resnet})
+NECKS: Mapping[str, Variant] = MappingProxyType({"bilstm": bilstm, "none": no_neck})
+
+
+def _variant(table: Mapping[str, Variant], kind: str, name: str) -> Variant:
+    if name not in table:
+        raise ConfigError(f"A {kind} is one of {', '.join(table)}. Received: '{name}'.")
+    return table[name]

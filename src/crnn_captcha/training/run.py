@@ -1,0 +1,186 @@
+"""The folder that a training leaves."""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from crnn_captcha.errors import ConfigError, RunError
+from crnn_captcha.files import write_text
+from crnn_captcha.training.config import (
+    DEFAULT_PRESET,
+    Config,
+    change,
+    from_toml,
+    make_config,
+    read_facts,
+    to_toml,
+)
+
+HistoryRow = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where each thing of a run lies."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The complete configuration, and facts about the training."""
+        return self.path / "config.toml"
+
+    @property
+    def history_file(self) -> Path:
+        """A row for each epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def best_model(self) -> Path:
+        """The best model, for Keras."""
+        return self.path / "models" / "best_crnn_model.keras"
+
+    @property
+    def bundle(self) -> Path:
+        """The best model, to read with."""
+        return self.path / "bundle.onnx"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What `--resume` goes on from."""
+        return self.path / "checkpoint"
+
+    @property
+    def report(self) -> Path:
+        """Curves and pictures."""
+        return self.path / "report"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Logs for TensorBoard, where asked for."""
+        return self.path / "tensorboard"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a training was started here."""
+        return self.config_file.is_file()
+
+    def check_new(self) -> None:
+        """Makes sure that nothing is here yet.
+
+        Raises:
+            RunError: if the folder already holds something.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunError(
+                f"A new run needs a new or empty folder. Received: {self.path}. "
+                "Go on with the run in it by --resume, or name another folder."
+            )
+
+    def start(self, config: Config, data: Path) -> None:
+        """Writes the configuration of a new run, and facts about its training."""
+        write_text(self.config_file, to_toml(config, _facts(data)))
+
+    def load_config(self) -> Config:
+        """The configuration of the run.
+
+        Raises:
+            RunError: if there is no run here.
+            ConfigError: if its configuration isn't valid.
+        """
+        return from_toml(self._config_text())
+
+    def facts(self) -> dict[str, str]:
+        """What `config.toml` says about the training: data, commit, versions."""
+        return read_facts(self._config_text())
+
+    def _config_text(self) -> str:
+        if not self.exists:
+            raise RunError(
+                f"A run folder holds a config.toml. Received: {self.path}. "
+                "Name the folder that `crnn-captcha train` was given with --out."
+            )
+        return self.config_file.read_text(encoding="utf-8")
+
+    def write_history(self, rows: Sequence[HistoryRow]) -> None:
+        """Writes `history.csv` anew."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["epoch"])
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.history_file, text.getvalue())
+
+    def read_history(self) -> list[dict[str, float]]:
+        """The rows of `history.csv`, one for each finished epoch.
+
+        Raises:
+            RunError: if it isn't a table of numbers.
+        """
+        if not self.history_file.is_file():
+            return []
+        with self.history_file.open(encoding="utf-8", newline="") as file:
+            try:
+                return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            except (TypeError, ValueError) as error:
+                raise RunError(f"{self.history_file} isn't a table of numbers: {error}") from error
+
+
+def run_config(
+    run: str | Path, *, preset: str | None, settings: Sequence[str], resume: bool
+) -> Config:
+    """The configuration to train with: a resumed run's own, or a preset's with settings.
+
+    Args:
+        run: the run folder.
+        preset: a name of `PRESETS`; None is the default, or a resumed run's.
+        settings: as `change` takes them; a resumed run may only be given its own values.
+        resume: whether to go on with a run in the folder, if there is one.
+
+    Raises:
+        ConfigError: if a preset, a key or a value isn't known, or isn't the resumed run's.
+    """
+    folder = RunFolder(Path(run))
+    if not (resume and folder.exists):
+        return make_config(preset or DEFAULT_PRESET, settings)
+    config = folder.load_config()
+    if change(config, settings) != config or preset not in (None, config.preset):
+        raise ConfigError(
+            f"--resume goes on with the configuration in {folder.config_file}. Received: other "
+            "options. Leave them out, or train into another folder."
+        )
+    return config
+
+
+def best_row(rows: Sequence[HistoryRow], monitor: str) -> HistoryRow:
+    """The row of the best epoch by the figure `monitor`; empty if there is no row."""
+    if not rows:
+        return {}
+    best = max if monitor == "val_exact_match" else min
+    return best(rows, key=lambda row: row[monitor])
+
+
+def _facts(data: Path) -> dict[str, str]:
+    packages = ("crnn-captcha", "keras", "tensorflow", "numpy", "opencv-python-headless")
+    return {
+        "data": str(data.resolve()),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        **{package: version(package) for package in packages},
+    }
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
