@@ -80,7 +80,7 @@ def test_writing_what_would_not_be_read_leaves_the_old_file(
     before = bundle_path.read_bytes()
     model = tiny_model()
     model.graph.node[0].op_type = "If"
-    with pytest.raises(BundleError, match="only operators that our export makes.*'If'"):
+    with pytest.raises(BundleError, match=r"only operators that our export makes.*'If'"):
         write_bundle(bundle_path, model.SerializeToString(), metadata)
     with pytest.raises(BundleError, match="each metadata key once"):
         write_bundle(bundle_path, before, metadata)
@@ -286,7 +286,7 @@ def other_num_classes(model: Any) -> None:
     model.graph.output[0].type.tensor_type.shape.dim[2].dim_value = 37
 
 
-HOSTILE = {
+HOSTILE: dict[Callable[[Any], None], str] = {
     external_data: r"tensor of a bundle.*field 13 \(external data\)",
     external_location_only: r"lie in the bundle.*location 1 \(external\)",
     external_attribute: r"tensor of a bundle.*field 13 \(external data\)",
@@ -349,7 +349,7 @@ def test_values_between_nodes_are_checked_too(
     model.graph.value_info.append(helper.make_tensor_value_info("floats", 1, [None, None, 4, 3]))
     assert parse_bundle(packed(model, metadata)).metadata == metadata
     model.graph.value_info[0].type.optional_type.elem_type.tensor_type.elem_type = 1
-    with pytest.raises(BundleError, match="type of a bundle.*field 9"):
+    with pytest.raises(BundleError, match=r"type of a bundle.*field 9"):
         parse_bundle(packed(model, metadata))
 
 
@@ -388,7 +388,7 @@ def test_a_fixed_width_must_be_the_pipelines(
         (b"\x72\x02\x0a\x00", "metadata named 'crnn_captcha'"),
         (b"\x72\x03\x0a\x01\xff", "key is UTF-8"),
         (b"\x72\x02\x0a\x00" * 2, "each metadata key once"),
-        (b"\x3a\x00", "metadata named 'crnn_captcha'. Received: '.*' Use a file"),
+        (b"\x3a\x00", "metadata named 'crnn_captcha'. Received: '.*'. Use a file"),
     ],
 )
 def test_what_is_no_bundle_is_refused(data: bytes, message: str, tmp_path: Path) -> None:
@@ -420,7 +420,7 @@ def test_a_bundle_has_a_largest_size(
 
 def test_a_bundle_has_most_fields(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protobuf, "MAX_FIELDS", 20)
-    with pytest.raises(BundleError, match="up to 20 fields. Received: more"):
+    with pytest.raises(BundleError, match=r"up to 20 fields\. Received: more"):
         read_bundle(bundle_path)
 
 
@@ -561,6 +561,7 @@ def test_constant_attributes_are_checked(tiny_model: MakeModel, metadata: Bundle
     model = tiny_model()
     value = numpy_helper.from_array(np.zeros(3, np.float32), "value")
     model.graph.node.insert(0, helper.make_node("Constant", [], ["more"], value=value))
+    model.graph.node.insert(1, helper.make_node("Constant", [], ["half"], value_float=0.5))
     assert parse_bundle(packed(model, metadata)).metadata == metadata
     model.graph.node[0].attribute[0].t.dims[:] = [2**30]
     with pytest.raises(BundleError, match="hold what they declare"):

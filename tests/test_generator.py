@@ -1,4 +1,4 @@
-"""Generated images are a function of seed and id, say what their name says, and are stored whole."""
+"""Generated images are a function of seed and id, say what their names say, and are kept whole."""
 
 from __future__ import annotations
 

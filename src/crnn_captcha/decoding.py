@@ -117,7 +117,7 @@ def ctc_log_likelihood(
         alpha[:, 2:] = np.logaddexp(np.logaddexp(stay, step), skip) + scores[:, t]
     rows = np.arange(batch)
     last = 2 + 2 * np.array([len(label) for label in labels], int)  # the blank after the label
-    return np.logaddexp(alpha[rows, last], alpha[rows, last - 1])
+    return np.asarray(np.logaddexp(alpha[rows, last], alpha[rows, last - 1]), np.float64)
 
 
 def log_softmax(logits: Logits) -> NDArray[np.float32]:

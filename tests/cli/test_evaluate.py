@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +138,20 @@ def test_an_unknown_split_is_wrong_use(data: Path) -> None:
     done = CliRunner().invoke(evaluate, [str(data), "--split", "tset"])
     assert done.exit_code == 2
     assert "'tset' is not one of" in done.stderr
+
+
+def test_a_real_bundle_is_measured(
+    tmp_path: Path, bundle_path: Path, paint: Callable[[str], Pixels]
+) -> None:
+    for i, (label, shown) in enumerate([("abc", "abc"), ("ba", "ba"), ("cab", "cb")]):
+        path = tmp_path / "data" / "test" / f"{label}-{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(paint(shown)))
+    arguments = [str(tmp_path / "data"), "--model", str(bundle_path), "--json"]
+    done = CliRunner().invoke(evaluate, arguments)
+    figures = json.loads(done.stdout)
+    assert (figures["images"], figures["exact_match"]) == (3, pytest.approx(2 / 3))
+    assert figures["cer"] == pytest.approx(1 / 8)
+    assert figures["confusions"] == [
+        {"label": "a", "text": "", "edits": 1, "texts": 1, "texts_alone": 1}
+    ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -51,9 +52,9 @@ def evaluate(
 
     if report:
         page.prepare_report(report)
-    dataset = open_dataset(data)
-    samples = dataset.samples(split)
     recognizer = Recognizer(model)
+    dataset = open_dataset(data, **_cut(recognizer.metadata.training))
+    samples = dataset.samples(split)
     result = evaluation.evaluate(recognizer, dataset, samples, progress=True)
 
     facts = {"data": str(data), "split": split, "model": str(model or DEFAULT_MODEL)}
@@ -70,3 +71,8 @@ def evaluate(
             click.echo(f"Report: {evaluation.printable(str(written))}")
     if result.broken:
         raise SystemExit(1)
+
+
+def _cut(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The validation split is cut out of train as it was for this model's training."""
+    return {name: training[name] for name in ("seed", "validation_fraction") if name in training}

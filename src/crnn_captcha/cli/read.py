@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -52,8 +53,10 @@ def _sources(images: tuple[str, ...]) -> Iterator[str | bytes]:
     from crnn_captcha.images import MAX_FILE_BYTES
 
     for path in images:
-        # One byte more than is allowed is enough to know that it is too large.
-        yield path if path != STDIN else click.get_binary_stream("stdin").read(MAX_FILE_BYTES + 1)
+        if path != STDIN:
+            yield path
+        else:  # one byte more than is allowed is enough to know that it is too large
+            yield sys.stdin.buffer.read(MAX_FILE_BYTES + 1) if sys.stdin else b""
 
 
 def _text_line(path: str, reading: Reading) -> str:

@@ -16,7 +16,12 @@ from crnn_captcha.dataset import Sample
 from crnn_captcha.errors import RunError
 from crnn_captcha.evaluation import EvaluationResult, Files, Outcome, percent, printable
 from crnn_captcha.files import write_bytes, write_text
-from crnn_captcha.reporting.figures import evaluation_figures, require_matplotlib, save_figure
+from crnn_captcha.reporting.figures import (
+    evaluation_figures,
+    require_matplotlib,
+    save_figure,
+    training_curves,
+)
 from crnn_captcha.reporting.showcase import (
     Pixels,
     ShowcaseEntry,
@@ -31,6 +36,7 @@ SHOWCASE = 10  # examples in the showcase
 EXAMPLES = 12  # rows of wrong and of right examples on the page
 
 CAPTIONS = {
+    "curves": "The training: losses, validation figures and learning rate by epoch",
     "by-length": "Exact match by label length, with 95 % intervals",
     "confidence": "Confidence of right and wrong texts, and how often each confidence is right",
     "confusions": "The confusions that cost most",
@@ -86,6 +92,7 @@ def write_report(
     pipeline: Callable[[Pixels], Pixels],
     title: str = "How well it reads",
     facts: Mapping[str, str] | None = None,
+    history: Sequence[Mapping[str, float]] = (),
 ) -> Path:
     """Writes `evaluation.json`, `evaluation.md`, the figures, the showcase and `index.html`.
 
@@ -96,6 +103,7 @@ def write_report(
         pipeline: makes of an image what the network takes.
         title: the page's headline.
         facts: what was evaluated, such as the names of data, split and model.
+        history: of the training, a row for each epoch; its curves then come first.
 
     Returns:
         The path of `index.html`.
@@ -107,8 +115,9 @@ def write_report(
     """
     prepare_report(directory)
     facts = {name: printable(value) for name, value in (facts or {}).items()}
+    curves = {"curves": training_curves(history)} if history else {}
     pictures = {}
-    for name, figure in evaluation_figures(result).items():
+    for name, figure in {**curves, **evaluation_figures(result)}.items():
         save_figure(figure, directory / f"{name}.png")
         pictures[name] = (directory / f"{name}.png").read_bytes()
 

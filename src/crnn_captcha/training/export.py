@@ -72,6 +72,7 @@ def training_facts(folder: RunFolder, config: Config) -> dict[str, object]:
     return {
         "preset": config.preset,
         "seed": config.seed,
+        "validation_fraction": config.data.validation_fraction,
         "best_epoch": dict(best),
         **{key: value for key, value in facts.items() if key not in private},
     }

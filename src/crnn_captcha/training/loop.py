@@ -124,7 +124,7 @@ def train(
     if progress:
         say(f"{reason} Writing bundle and report.")
     export(folder.path, folder.bundle, data=prepared.validation.dataset)
-    write_training_report(folder, prepared.validation)
+    write_training_report(folder, prepared.validation, progress=progress)
     history, best = epochs.state.history, epochs.state.best_epoch
     row = history[best - 1] if best else {}
     return TrainingResult(folder.path, len(history), row, reason, interrupted, prepared.skipped)

@@ -1,9 +1,39 @@
-"""The pictures that a training leaves."""
+"""The report that a training leaves: curves, examples and figures of its validation images."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+
+from crnn_captcha.batches import Batches
+from crnn_captcha.evaluation import evaluate
+from crnn_captcha.recognizer import Recognizer
+from crnn_captcha.reporting.page import write_report
+from crnn_captcha.training.run import RunFolder
 
 
-def write_training_report(*a: Any) -> None:
-    pass
+def write_training_report(folder: RunFolder, validation: Batches, *, progress: bool) -> Path:
+    """Reads the validation images with the run's bundle, and writes `report/` about it.
+
+    Args:
+        folder: a run with a bundle.
+        validation: its samples are read.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        The path of the report's page.
+
+    Raises:
+        OSError: if a file can't be written.
+    """
+    recognizer = Recognizer(folder.bundle)
+    dataset = validation.dataset
+    config = folder.load_config()
+    return write_report(
+        evaluate(recognizer, dataset, validation.samples, progress=progress),
+        folder.report,
+        dataset=dataset,
+        pipeline=recognizer.pipeline,
+        title="How the training went",
+        facts={"preset": config.preset, "data": dataset.path.name, "split": "validation"},
+        history=folder.read_history(),
+    )
