@@ -134,9 +134,10 @@ class Batches:
 
     def order(self, epoch: int) -> list[NDArray[np.int64]]:
         """Positions of the samples in each batch of an epoch."""
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, self._make_order(epoch)
-        return self._order[1]
+        order = self._order  # once: a thread of another epoch may set it at any time
+        if order is None or order[0] != epoch:
+            order = self._order = epoch, self._make_order(epoch)
+        return order[1]
 
     def _make_order(self, epoch: int) -> list[NDArray[np.int64]]:
         size = self.batch_size
@@ -201,6 +202,11 @@ class Batches:
                     yield _result(ahead.pop(0), timeout_s)
             while ahead:
                 yield _result(ahead.pop(0), timeout_s)
+        except BrokenExecutor as error:  # from a result, or when the next batch is handed in
+            raise DatasetError(
+                f"A worker process died while making a batch ({error}). Is memory short? "
+                "Go on with --resume, and fewer data.workers."
+            ) from error
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
 
@@ -262,11 +268,6 @@ def _result(future: Future[Batch], timeout_s: float) -> Batch:
             f"No batch came within {timeout_s:g} s. Is the disk hanging? "
             "Go on with --resume, with --set data.processes=false if processes were used."
         ) from None
-    except BrokenExecutor as error:
-        raise DatasetError(
-            f"A worker process died while making a batch ({error}). Is memory short? "
-            "Go on with --resume, and fewer data.workers."
-        ) from error
 
 
 _in_process: Batches | None = None  # what this worker process makes batches of

@@ -20,7 +20,7 @@ from crnn_captcha.onnx_graph import append_metadata, check_graph, read_metadata,
 from crnn_captcha.preprocessing import Pipeline
 
 FORMAT_VERSION = 1
-MAX_BUNDLE_BYTES = 64 * 2**20  # ten times a network of 1.5 M float32 weights, 6 MB
+MAX_BUNDLE_BYTES = 64 * 2**20  # ten times a network of 1.5 M float32 weights
 METADATA_KEY = "crnn_captcha"
 MAX_METADATA_BYTES = 2**20
 MAX_CHARACTERS = 10_000  # a charset is compared with itself character by character

@@ -116,12 +116,33 @@ STAGES: Mapping[str, Callable[Concatenate[Image, ...], Image]] = MappingProxyTyp
 )  # fmt: skip
 
 
+# What a value may be: a bundle from somebody else must neither crash OpenCV (0 tiles do) nor
+# allocate without bound.
+LIMITS: Mapping[str, tuple[Parameter, Parameter]] = MappingProxyType(
+    {
+        "size": (1, 99),
+        "clip_limit": (0, 255),
+        "tiles": (1, 64),
+        "block": (3, 999),
+        "c": (-255, 255),
+        "black": (0, 256),
+        "paper": (0, 256),
+        "pixels": (1, 8192),
+        "margin": (0, 8192),
+        "height": (1, 512),
+        "min_width": (1, 8192),
+        "max_width": (1, 8192),
+    }
+)
+
+
 @dataclass(frozen=True)
 class Stage:
     """A function of `STAGES` by name, with its parameters.
 
     Raises:
-        PreprocessingError: if there is no such stage or parameter, or a value is no number.
+        PreprocessingError: if there is no such stage or parameter, or a value is no number, not
+            whole where the stage counts with it, or outside `LIMITS`.
     """
 
     name: str
@@ -132,27 +153,34 @@ class Stage:
             raise PreprocessingError(
                 f"A preprocessing stage is one of {', '.join(STAGES)}. Received: '{self.name}'."
             )
-        known = list(inspect.signature(STAGES[self.name]).parameters)[1:]
+        known = dict(list(inspect.signature(STAGES[self.name]).parameters.items())[1:])
         for name, value in self.parameters.items():
             if name not in known:
                 raise PreprocessingError(
-                    f"The stage '{self.name}' takes the parameters {known}. Received: '{name}'."
+                    f"The stage '{self.name}' takes the parameters {list(known)}. Received: '{name}'."
                 )
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise PreprocessingError(
                     f"A parameter of the stage '{self.name}' is a number. "
                     f"Received: {name}={value!r}."
                 )
+            low, high = LIMITS[name]
+            whole = known[name].annotation == "int"
+            if not low <= value <= high or (whole and not isinstance(value, int)):
+                raise PreprocessingError(
+                    f"'{name}' of the stage '{self.name}' is a {'whole ' if whole else ''}number "
+                    f"from {low} to {high}. Received: {value!r}."
+                )
 
     def __call__(self, image: Image) -> Image:
         """The image after this stage.
 
         Raises:
-            PreprocessingError: if a parameter's value is out of the stage's range.
+            PreprocessingError: if the stage can't take such an image or such a value.
         """
         try:
             return STAGES[self.name](image, **self.parameters)
-        except (cv2.error, TypeError) as error:
+        except (cv2.error, TypeError, ValueError, IndexError) as error:
             reason = " ".join(str(error).split())
             raise PreprocessingError(
                 f"The stage '{self.name}' failed on an image of shape {image.shape} with "
@@ -175,7 +203,7 @@ class Pipeline:
         (64, 32, 3)
 
     Raises:
-        PreprocessingError: if no stage sets the height, or a width isn't positive.
+        PreprocessingError: if no stage sets the height, or a width is outside its limits.
     """
 
     stages: tuple[Stage, ...]

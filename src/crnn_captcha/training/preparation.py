@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from crnn_captcha.batches import Batches
 from crnn_captcha.charset import Charset, required_time_steps

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from crnn_captcha.errors import RunError
 

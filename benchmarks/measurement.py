@@ -1,0 +1,178 @@
+"""What the benchmarks share: interleaved repeats, their spread, and rows for RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from crnn_captcha.errors import CrnnCaptchaError
+
+COLUMNS = ("what", "figure", "command", "date", "commit", "machine", "spread")
+BUSY = 0.3  # load average over the last minute from which on figures are of no use
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of RESULTS.md."""
+
+    what: str
+    figure: str
+    command: str
+    date: str
+    commit: str
+    machine: str
+    spread: str
+
+    def __str__(self) -> str:
+        cells = (getattr(self, column).replace("|", "\\|") for column in COLUMNS)
+        return f"| {' | '.join(cells)} |"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The median of repeated measurements, and between which quartiles they lie.
+
+    Attributes:
+        what: was measured.
+        values: one a repeat.
+        unit: stands behind each number.
+        digits: after the decimal point.
+    """
+
+    what: str
+    values: Sequence[float]
+    unit: str = ""
+    digits: int = 2
+
+    def row(self) -> Row:
+        """The row of this figure, measured here and now."""
+        low, median, high = (
+            f"{value:.{self.digits}f}" for value in np.percentile(self.values, [25, 50, 75])
+        )
+        unit = f" {self.unit}" if self.unit else ""
+        count = len(self.values)
+        spread = f"{low} to {high}{unit}, quartiles of {count}" if count > 1 else "one value"
+        now = datetime.now(UTC).strftime("%Y-%m-%d")
+        return Row(self.what, f"{median}{unit}", _command(), now, _commit(), _machine(), spread)
+
+
+def header() -> str:
+    """The head of the table that rows stand in."""
+    return f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}"
+
+
+def alternate(
+    runs: Sequence[Callable[[], T]], repeats: int, *, warm_ups: int = 1, pause_s: float = 0.0
+) -> list[list[T]]:
+    """Calls A, B, A, B, …: what slows the machine for a while slows all of them.
+
+    Args:
+        runs: what to call, each in its turn.
+        repeats: turns that count.
+        warm_ups: turns before, whose results are dropped.
+        pause_s: seconds before each call, in which threads of the one before go to sleep.
+
+    Returns:
+        For each of `runs` its results, one a turn.
+    """
+    results: list[list[T]] = [[] for _ in runs]
+    for turn in range(warm_ups + repeats):
+        for run, values in zip(runs, results, strict=True):
+            time.sleep(pause_s)
+            value = run()
+            if turn >= warm_ups:
+                values.append(value)
+    return results
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """The ratio of each turn: drift from turn to turn cancels."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with what all benchmarks take."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print a line of JSON after the table")
+    return parser
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, as an argument's type."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, not {text}")
+    return number
+
+
+def report(figures: Sequence[Figure], *, as_json: bool) -> None:
+    """Prints the figures as a Markdown table and, when asked, all values as a line of JSON."""
+    rows = [figure.row() for figure in figures]
+    print(header(), *rows, sep="\n", flush=True)
+    if as_json:
+        values = [list(figure.values) for figure in figures]
+        print(
+            json.dumps(
+                [asdict(row) | {"values": v} for row, v in zip(rows, values, strict=True)],
+                ensure_ascii=False,
+            )
+        )
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a benchmark; warns when the machine is busy, and says in one line what is wrong."""
+    if (load := os.getloadavg()[0]) > BUSY:
+        print(
+            f"The machine is busy (load average {load:.1f}): don't keep these figures.",
+            file=sys.stderr,
+        )
+    try:
+        main()
+    except (CrnnCaptchaError, OSError) as error:
+        sys.exit(str(error))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _command() -> str:
+    # A path is shown by its last part: the others only mean something on this machine.
+    arguments = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]
+    script = f"benchmarks/{Path(sys.argv[0]).name}"
+    return f"`{shlex.join(['python', script, *(a for a in arguments if a != '--json')])}`"
+
+
+def _commit() -> str:
+    describe = ["describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *describe]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = (line.partition(":") for line in info.read_text().splitlines())
+        cpu = next((v.strip() for name, _, v in lines if name.strip() == "model name"), cpu)
+    python = platform.python_version()
+    return f"{cpu}, {cores()} cores, {platform.system()}, Python {python}"

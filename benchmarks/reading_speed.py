@@ -1,0 +1,125 @@
+"""Reading many images: one by one on one thread, part by part, and all at once on all cores."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+from measurement import Figure, alternate, argument_parser, cores, positive, ratios, report, run
+
+from crnn_captcha.dataset import open_dataset
+from crnn_captcha.decoding import greedy_decode
+from crnn_captcha.generator import generate
+from crnn_captcha.images import decode_image
+from crnn_captcha.recognizer import Recognizer
+
+PARTS = ("decoding the file", "preprocessing", "the network", "decoding the logits")
+Way = Callable[[Recognizer, Sequence[bytes]], list[float]]
+
+SEED = 1  # of the images that are drawn, or of the choice among those of a data set
+
+
+def main() -> None:
+    """Reads the same images in each way, in turns."""
+    parser = argument_parser(__doc__ or "")
+    parser.add_argument("--model", metavar="M", help="bundle or run (default: the package's)")
+    parser.add_argument("--data", metavar="DATA", help="read these (default: generated images)")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="(default: %(default)s)")
+    parser.add_argument("--images", type=positive, default=300, help="(default: %(default)s)")
+    parser.add_argument("--repeats", type=positive, default=7, help="(default: %(default)s)")
+    arguments = parser.parse_args()
+    if arguments.data:
+        files = dataset_files(arguments.data, arguments.split, arguments.images)
+        source = f"{Path(arguments.data).name}, {arguments.split}"
+    else:
+        files = [image.data for image in generate(arguments.images, SEED)]
+        source = "generated"
+    alone = Recognizer(arguments.model, threads=1)
+    together = Recognizer(arguments.model)
+    runs: list[Callable[[], list[float]]] = [
+        lambda: on_one_thread(read_one_by_one, alone, files),
+        lambda: on_one_thread(read_by_parts, alone, files),
+        lambda: read_together(together, files),
+    ]
+    one_by_one, parts, at_once = alternate(runs, arguments.repeats, pause_s=0.2)
+
+    what = f"reading {len(files)} images ({source}; {model_name(arguments.model)})"
+    alone_s = [sum(turn) for turn in one_by_one]
+    together_s = [sum(turn) for turn in at_once]
+    per_second = [len(files) / seconds for seconds in together_s]
+    milliseconds = [[1000 * seconds / len(files) for seconds in turn] for turn in parts]
+    one, many = f"{what}, one by one, 1 thread", f"{what}, in one call, {cores()} cores"
+    figures = [
+        Figure(one, [1000 * seconds / len(files) for seconds in alone_s], "ms an image"),
+        Figure(one, [len(files) / seconds for seconds in alone_s], "images a second", 0),
+        *(
+            Figure(f"{one}: {part}", [turn[i] for turn in milliseconds], "ms an image")
+            for i, part in enumerate(PARTS)
+        ),
+        Figure(many, per_second, "images a second", 0),
+        Figure(f"{what}: speed in one call / one by one", ratios(alone_s, together_s)),
+    ]
+    report(figures, as_json=arguments.json)
+
+
+def dataset_files(data: str, split: Split, count: int) -> list[bytes]:
+    """The files of some samples, chosen by a seed; all of the split if it has fewer."""
+    dataset = open_dataset(data)
+    samples = dataset.samples(split)
+    chosen = random.Random(SEED).sample(samples, min(count, len(samples)))
+    return [dataset.read(sample) for sample in chosen]
+
+
+def model_name(model: str | None) -> str:
+    """For people."""
+    return Path(model).resolve().name if model else "the package's bundle"
+
+
+def on_one_thread(read: Way, recognizer: Recognizer, files: Sequence[bytes]) -> list[float]:
+    """Keeps OpenCV, too, from using other cores."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        return read(recognizer, files)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def read_one_by_one(recognizer: Recognizer, files: Sequence[bytes]) -> list[float]:
+    """Seconds for all images, a call each."""
+    start = time.perf_counter()
+    for data in files:
+        recognizer.read(data)
+    return [time.perf_counter() - start]
+
+
+def read_together(recognizer: Recognizer, files: Sequence[bytes]) -> list[float]:
+    """Seconds for all images in one call."""
+    start = time.perf_counter()
+    recognizer.read(files)
+    return [time.perf_counter() - start]
+
+
+def read_by_parts(recognizer: Recognizer, files: Sequence[bytes]) -> list[float]:
+    """Seconds in each of `PARTS`, for all images one by one: what `read` does, step by step."""
+    seconds = [0.0] * len(PARTS)
+    for data in files:
+        times = [time.perf_counter()]
+        image = decode_image(data)
+        times.append(time.perf_counter())
+        prepared = recognizer.pipeline(image)
+        times.append(time.perf_counter())
+        logits = recognizer.logits(prepared[None])
+        times.append(time.perf_counter())
+        greedy_decode(logits, recognizer.charset)
+        times.append(time.perf_counter())
+        for i in range(len(PARTS)):
+            seconds[i] += times[i + 1] - times[i]
+    return seconds
+
+
+if __name__ == "__main__":
+    run(main)
