@@ -1,0 +1,102 @@
+"""What the README says is true: its commands run, its figures have rows, its files exist."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from crnn_captcha.cli.main import COMMANDS, cli
+from crnn_captcha.generator import generate
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+SMALLER = [  # the same command, with a network that learns nothing in seconds
+    *("--epochs", "1"),
+    *("--set", "model.filters=[4, 4, 4, 4, 8]"),
+    *("--set", "model.units=[8]"),
+]
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with a captcha.png in it, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (image,) = generate(count=1, seed=3)
+    Path("captcha.png").write_bytes(image.data)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_commands_run_in_the_order_given(newcomer: Path) -> None:
+    commands = [
+        line
+        for language, block in BLOCKS
+        if language == "sh"
+        for line in block.splitlines()
+        if line.startswith("crnn-captcha ")
+    ]
+    (drawing,) = re.findall(r"`(crnn-captcha generate [^`]+)`", README)
+    assert len(commands) == 5
+    for line in [drawing.replace("2000", "300"), *commands]:
+        _, *arguments = shlex.split(line, comments=True)
+        smaller = SMALLER if arguments[0] == "train" else []
+
+        result = CliRunner().invoke(cli, [*arguments, *smaller])
+
+        assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
+    for name in re.findall(r"^\| `([\w./]+)` \| (?!does)", README, flags=re.MULTILINE):
+        assert (newcomer / "runs" / "first" / name).is_file(), name
+
+
+def test_the_lines_of_python_read_an_image(
+    newcomer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lines,) = [block for language, block in BLOCKS if language == "python" and "print" in block]
+
+    exec(lines, {})
+
+    text, confidence = capsys.readouterr().out.split()
+    assert re.fullmatch("[0-9a-z]+", text)
+    assert 0 < float(confidence) <= 1
+
+
+def test_every_command_stands_in_the_readme() -> None:
+    assert set(re.findall(r"^\| `crnn-captcha (\w+)", README, flags=re.MULTILINE)) == set(COMMANDS)
+
+
+def test_every_figure_has_a_row_in_the_results() -> None:
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    section = README.split("## How well it reads")[1].split("\n## ")[0]
+    figures = re.findall(r"\d+(?:\.\d+)? (?:%|ms|s|MB)", section)
+    assert figures
+    assert [figure for figure in figures if figure not in results] == []
+
+
+def test_linked_files_exist() -> None:
+    links = re.findall(r"\]\(([^):#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def _modules_with_examples() -> list[str]:
+    source = ROOT / "src"
+    return [
+        ".".join(path.relative_to(source).with_suffix("").parts)
+        for path in sorted(source.rglob("*.py"))
+        if ">>> " in path.read_text(encoding="utf-8")
+    ]
+
+
+@pytest.mark.parametrize("name", _modules_with_examples())
+def test_docstring_examples(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted
+    assert not result.failed
