@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from measurement import run
 from numpy.typing import NDArray
 from workers import serve
 
@@ -73,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, times=False)

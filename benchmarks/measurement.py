@@ -21,7 +21,7 @@ import numpy as np
 from crnn_captcha.errors import CrnnCaptchaError
 
 COLUMNS = ("what", "figure", "command", "date", "commit", "machine", "spread")
-BUSY = 0.3  # load average over the last minute from which on figures are of no use
+BUSY = 0.1  # share of the cores' time from which on figures are of no use
 
 T = TypeVar("T")
 
@@ -133,11 +133,17 @@ def report(figures: Sequence[Figure], *, as_json: bool) -> None:
         )
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a benchmark; warns when the machine is busy, and says in one line what is wrong."""
-    if (load := os.getloadavg()[0]) > BUSY:
+def run(main: Callable[[], None], *, times: bool = True) -> None:
+    """Runs a script, and says in one line what is wrong.
+
+    Args:
+        main: of the script.
+        times: whether it times something, and warns when the machine is busy.
+    """
+    asked = {"-h", "--help"} & set(sys.argv)
+    if times and not asked and (share := _busy_share()) > BUSY:
         print(
-            f"The machine is busy (load average {load:.1f}): don't keep these figures.",
+            f"Others keep {share:.0%} of the machine's cores busy: don't keep these figures.",
             file=sys.stderr,
         )
     try:
@@ -149,6 +155,17 @@ def run(main: Callable[[], None]) -> None:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _busy_share(seconds: float = 1.0) -> float:
+    """The share of all cores' time that was used in the next seconds; 0 where Linux isn't."""
+    if not (stat := Path("/proc/stat")).is_file():
+        return 0.0
+    before = [int(ticks) for ticks in stat.read_text().splitlines()[0].split()[1:9]]
+    time.sleep(seconds)
+    after = [int(ticks) for ticks in stat.read_text().splitlines()[0].split()[1:9]]
+    ticks = [b - a for a, b in zip(before, after, strict=True)]
+    return 1 - (ticks[3] + ticks[4]) / max(1, sum(ticks))  # idle, and idle waiting for a disk
 
 
 def _command() -> str:

@@ -135,14 +135,15 @@ class Trainer:
         if clip_norm := self.optimizer_config["clip_norm"]:
             nn.utils.clip_grad_norm_(self.network.parameters(), clip_norm)
         self.optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     def ctc_loss(self, logits: Any) -> Any:
         """The mean over the batch, as Keras takes it."""
         batch, time_steps, _ = logits.shape
         label_lengths = (self.labels != 0).sum(1)
         scores = logits.log_softmax(2).transpose(0, 1)  # (time_steps, batch, num_classes)
-        return self.loss(scores, self.labels, (time_steps,) * batch, label_lengths) / batch
+        all_steps = torch.full((batch,), time_steps)
+        return self.loss(scores, self.labels, all_steps, label_lengths) / batch
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 from measurement import Figure, alternate, argument_parser, cores, positive, ratios, report, run
 
-from crnn_captcha.dataset import open_dataset
+from crnn_captcha.dataset import SPLITS, Split, open_dataset
 from crnn_captcha.decoding import greedy_decode
 from crnn_captcha.generator import generate
 from crnn_captcha.images import decode_image

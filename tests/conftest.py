@@ -1,10 +1,14 @@
-"""A network small enough to be written down, for the tests of bundles and of reading."""
+"""What several tests read with and learn from.
+
+A network small enough to be written down, for the tests of bundles and of reading; a data set and
+configurations small enough to train with in seconds, for the tests of training.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -14,7 +18,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from crnn_captcha.bundle import BundleMetadata, write_bundle
 from crnn_captcha.charset import Charset
+from crnn_captcha.drawing import Style
+from crnn_captcha.fonts import Font
+from crnn_captcha.generator import generate, write_zip
 from crnn_captcha.preprocessing import Pipeline, Stage
+
+if TYPE_CHECKING:
+    from crnn_captcha.training import Config
 
 HEIGHT = 4
 INK = {"a": (0, 255, 255), "b": (255, 0, 255), "c": (255, 255, 0)}  # RGB on white
@@ -81,3 +91,87 @@ def paint() -> Paint:
         return np.repeat(row[None], height, axis=0)
 
     return draw
+
+
+# --- training -------------------------------------------------------------------------------
+
+LEARNABLE = Style(
+    charset=Charset("ab01"),
+    min_length=2,
+    max_length=3,
+    height_px=32,
+    width_per_character_px=20,
+    extra_width_px=(0, 30),
+    line_height_px=(20, 24),
+    shift_px=(4, 2),
+    rotated_share=0,
+    capitals_share=0,
+    outlined_share=0,
+    lines=(0, 0),
+)
+FONTS = (Font("Aileron", "Regular", None),)  # there on every machine
+
+# Everything that `--resume` has to bring back is on: the preset brings like widths, the CTC
+# shortcut, dropout, augmentation and the cosine schedule.
+TINY = (
+    "pipeline.stages=[{name='resize_height', parameters={height=16}}, {name='invert'}]",
+    "model.filters=[4, 8]",
+    "model.units=[8]",
+    "data.batch_size=2",  # 27 steps an epoch
+    "training.epochs=3",
+    "training.monitor=val_loss",
+)
+# Nothing random but weights and order, no LSTM to trace: as quick as a training gets.
+QUICK = (
+    "pipeline.stages=[{name='grayscale'}, {name='resize_height', parameters={height=16}},"
+    " {name='invert'}]",
+    "pipeline.fixed_width=0",
+    "model.filters=[4, 8]",
+    "model.neck=none",
+    "data.batch_size=8",  # 7 steps an epoch
+    "augmentation={}",
+    "training.epochs=3",
+)
+
+MakeConfig = Callable[..., "Config"]
+
+
+@pytest.fixture(scope="session")
+def captchas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A zip of 60 generated images: 48 to learn from, 6 to validate and 6 to test with."""
+    path = tmp_path_factory.mktemp("data") / "captchas.zip"
+    return write_zip(path, generate(60, 1, style=LEARNABLE, fonts=FONTS))
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> tuple[str, ...]:
+    """Settings, as the command line takes them, of a tiny training with all that is random on."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> MakeConfig:
+    """Makes the configuration of `tiny_settings`, with more settings on top."""
+    from crnn_captcha.training import make_config
+
+    return lambda *settings: make_config("standard", [*TINY, *settings])
+
+
+@pytest.fixture(scope="session")
+def quick_config() -> MakeConfig:
+    """Makes the configuration of a training without an LSTM, with more settings on top."""
+    from crnn_captcha.training import make_config
+
+    return lambda *settings: make_config("classic", [*QUICK, *settings])
+
+
+@pytest.fixture(scope="session")
+def tiny_run(
+    tmp_path_factory: pytest.TempPathFactory, captchas: Path, tiny_config: MakeConfig
+) -> Path:
+    """The complete folder of an uninterrupted run of `tiny_settings`. Not to be changed."""
+    from crnn_captcha.training import train
+
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    train(captchas, run, tiny_config(), progress=False)
+    return run

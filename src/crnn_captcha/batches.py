@@ -88,7 +88,7 @@ class Batches:
         return -(-len(self.samples) // self.batch_size)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cache": _Cache(self._cache.limit), "_order": None}
+        return self.__dict__ | {"_order": None}
 
     def image(self, position: int) -> Image:
         """The prepared image of the sample at `position`: uint8 (width, height, channels).
@@ -242,13 +242,16 @@ class WaitingTime:
 
 
 class _Cache:
-    """Images by position, up to a size in bytes; what came first stays."""
+    """Images by position, up to a size in bytes; what came first stays. A copy starts empty."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._free = limit
         self._images: dict[int, Image] = {}
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[_Cache], tuple[int]]:
+        return _Cache, (self.limit,)
 
     def get(self, position: int) -> Image | None:
         return self._images.get(position)

@@ -82,7 +82,7 @@ def greedy_decode(logits: Logits, charset: Charset) -> list[Reading]:
         peaks = np.full(len(text), -np.inf)
         np.maximum.at(peaks, runs, scores[first])
         characters = tuple(map(Character, text, np.exp(peaks).tolist()))
-        readings.append(Reading(text, min(1.0, float(confidence)), characters))
+        readings.append(Reading(text, float(np.minimum(1.0, confidence)), characters))
     return readings
 
 

@@ -55,7 +55,10 @@ def adaptive_threshold(image: Image, *, block: int = 15, c: float = 3.0) -> Imag
 
 
 def opening(image: Image, *, size: int = 2) -> Image:
-    """Morphological opening with a `size` x `size` square: takes out thinner white parts."""
+    """Morphological opening with a `size` x `size` square: takes out thinner white parts.
+
+    An even square moves what is left by a pixel, right and down: that is how OpenCV anchors it.
+    """
     return _uint8(cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((size, size), np.uint8)))
 
 
@@ -157,7 +160,8 @@ class Stage:
         for name, value in self.parameters.items():
             if name not in known:
                 raise PreprocessingError(
-                    f"The stage '{self.name}' takes the parameters {list(known)}. Received: '{name}'."
+                    f"The stage '{self.name}' takes the parameters {list(known)}. "
+                    f"Received: '{name}'."
                 )
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise PreprocessingError(
@@ -203,7 +207,7 @@ class Pipeline:
         (64, 32, 3)
 
     Raises:
-        PreprocessingError: if no stage sets the height, or a width is outside its limits.
+        PreprocessingError: if no stage sets the height for good, or a width is outside its limits.
     """
 
     stages: tuple[Stage, ...]
@@ -213,6 +217,12 @@ class Pipeline:
     def __post_init__(self) -> None:
         if not any(stage.name == "resize_height" for stage in self.stages):
             raise PreprocessingError("A pipeline needs the stage 'resize_height'.")
+        names = [stage.name for stage in self.stages]
+        if "crop_ink" in names[len(names) - names[::-1].index("resize_height") :]:
+            raise PreprocessingError(
+                "The last 'resize_height' sets the height, so 'crop_ink' stands before it. "
+                f"Received: {', '.join(names)}."
+            )
         if not 1 <= self.height <= 512:
             raise PreprocessingError(f"A height is 1 to 512 pixels. Received: {self.height}.")
         if not 1 <= self.width_multiple <= 1024 or not 0 <= self.fixed_width <= 8192:

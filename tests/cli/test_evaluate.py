@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ class FakeRecognizer:
     """Reads 'ab', or 'cd' where the image is dark."""
 
     charset = Charset("abcd")
+    metadata = SimpleNamespace(training={"seed": 0, "preset": "fake"})
     models: list[Path | None]
 
     def __init__(self, model: Path | None) -> None:

@@ -14,14 +14,14 @@ import click
 @click.option("--data", type=click.Path(path_type=Path),
               help="Where the run's data lie now, if they were moved since.")  # fmt: skip
 def export(run: Path, out: Path, data: Path | None) -> None:
-    r"""Writes the best model of RUN as a bundle: one file to read with anywhere.
+    """Writes the best model of RUN as a bundle: one file to read with anywhere.
 
     Refuses when the bundle doesn't read what the model reads on the validation images.
 
     \b
     Example:
       crnn-captcha export runs/first --out reader.onnx
-    """
+    """  # noqa: D301
     from crnn_captcha import training
 
     agreement = training.export(run, out, data=data)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import threading
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -22,6 +24,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "export": "Write a run's best model as one file.",
     }
 )  # in the order that a newcomer needs them; each is cli/NAME.py
+STOPPED = 130  # 128 + SIGINT: what a shell expects after Ctrl-C
 
 
 class _Commands(click.Group):
@@ -37,6 +40,13 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # here, as click itself would say "Aborted!" and exit with 1
+            click.echo("crnn-captcha: stopped.", err=True)
+            ctx.exit(STOPPED)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -45,13 +55,13 @@ class _Commands(click.Group):
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="crnn-captcha", prog_name="crnn-captcha")
 def cli() -> None:
-    r"""Learns to read text CAPTCHAs from labelled examples, and measures how well it reads.
+    """Learns to read text CAPTCHAs from labelled examples, and measures how well it reads.
 
     \b
     A first look:           crnn-captcha demo
     Read an image:          crnn-captcha read captcha.png
     Train on your own zip:  crnn-captcha train captchas.zip --out runs/first
-    """
+    """  # noqa: D301
 
 
 def main() -> None:
@@ -60,7 +70,19 @@ def main() -> None:
         cli()
     except (CrnnCaptchaError, OSError) as error:
         click.echo(f"crnn-captcha: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        click.echo("crnn-captcha: stopped.", err=True)
-        sys.exit(130)
+        _leave(2)
+
+
+def _leave(exit_code: int) -> None:
+    """Ends the process, also when a worker hangs that Python would wait for."""
+    import multiprocessing
+
+    workers = [t for t in threading.enumerate() if not t.daemon and t != threading.main_thread()]
+    children = multiprocessing.active_children()
+    if not workers and not children:
+        sys.exit(exit_code)
+    for child in children:
+        child.kill()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)

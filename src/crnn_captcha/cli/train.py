@@ -32,7 +32,7 @@ def train(
     tensorboard: bool,
     mixed_precision: bool,
 ) -> None:
-    r"""Trains a reader on DATA's train split and leaves a complete run folder.
+    """Trains a reader on DATA's train split and leaves a complete run folder.
 
     DATA is a zip, a folder or a CSV with `filename,label`. The label of an image is what its file
     name says before the last '-'. A validation split is cut out of the train split; the test
@@ -46,7 +46,7 @@ def train(
       crnn-captcha train captchas.zip --out runs/first --resume
       crnn-captcha train captchas.zip --out runs/classic --preset classic --epochs 20
       crnn-captcha train captchas.zip --out runs/wide --set data.batch_size=64
-    """
+    """  # noqa: D301
     from crnn_captcha import training
 
     options = {

@@ -85,7 +85,114 @@ class RandomSlant(layers.Layer):
         return super().get_config() | {"degrees": self.degrees, "seed": self.seed}
 
 
-def make_augmentation(config: AugmentationConfig, seed: int) -> keras.Sequential | None:
+@keras.saving.register_keras_serializable(package="crnn_captcha")
+class RandomShrink(layers.Layer):
+    """Scales text down along and across, each image by its own shares, and never cuts it off.
+
+    It is put anywhere in the room that this leaves. Takes and returns float (batch, width, height,
+    channels), filled with background (0); does nothing outside of training.
+
+    Args:
+        share: the largest share that is taken off the width, and off the height.
+        seed: of the shares and places.
+    """
+
+    def __init__(self, share: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.share = share
+        self.seed = seed
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Shrinks when `training`."""
+        if not training:
+            return images
+        batch, width, height = ops.shape(images)[:3]
+        shares = keras.random.uniform((batch, 2), 1 - self.share, 1, seed=self.generator)
+        places = keras.random.uniform((batch, 2), seed=self.generator)
+        size = ops.stack([ops.cast(height, "float32"), ops.cast(width, "float32")])
+        start = places * (1 - shares) * (size - 1)  # of the text, in output pixels: across, along
+        across, along = 1 / shares[:, 0], 1 / shares[:, 1]
+        zero = ops.zeros_like(across)
+        # An output pixel at p comes from (p - start) / share.
+        rows = [across, zero, -start[:, 0] * across, zero, along, -start[:, 1] * along, zero, zero]
+        return ops.image.affine_transform(images, ops.stack(rows, axis=1), fill_mode="constant")
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Shapes stay as they are."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the layer."""
+        return super().get_config() | {"share": self.share, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="crnn_captcha")
+class RandomLines(layers.Layer):
+    """Draws lines over text, in the colour (1) that black lines have in an inverted image.
+
+    Takes and returns float (batch, width, height, channels); does nothing outside of training.
+
+    Args:
+        count: lines that may be drawn; each is, or isn't, with equal chance.
+        seed: of the lines.
+    """
+
+    def __init__(self, count: int, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.count = count
+        self.seed = seed
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Draws when `training`."""
+        if not training:
+            return images
+        batch, width, height = ops.shape(images)[:3]
+        along = ops.arange(width, dtype="float32")[:, None]
+        across = ops.arange(height, dtype="float32")[None, :]
+        for _ in range(self.count):
+            drawn = self._line(batch, width, height, along, across)  # (batch, width, height)
+            images = ops.maximum(images, ops.cast(drawn[..., None], images.dtype))
+        return images
+
+    def _line(self, batch: Any, width: Any, height: Any, along: Any, across: Any) -> Any:
+        def draw(low: float, high: float) -> Any:
+            return keras.random.uniform((batch, 1, 1), low, high, seed=self.generator)
+
+        width, height = ops.cast(width, "float32"), ops.cast(height, "float32")
+        angle = draw(-1, 1) ** 3 * (math.pi / 2)  # most lines run along the text
+        y, x = along - draw(0, 1) * width, across - draw(0, 1) * height
+        beside = ops.abs(y * ops.sin(angle) - x * ops.cos(angle))
+        reach = ops.abs(y * ops.cos(angle) + x * ops.sin(angle))
+        half_thickness, half_length = draw(0.3, 0.8), draw(0.05, 0.5) * width
+        ink = ops.clip(half_thickness + 0.5 - beside, 0, 1)  # a soft edge of one pixel
+        there = ops.logical_and(reach < half_length, draw(0, 1) < 0.5)
+        return ops.where(there, ink, 0.0)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Shapes stay as they are."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the layer."""
+        return super().get_config() | {"count": self.count, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="crnn_captcha")
+class Augmentation(keras.Sequential):
+    """Layers that are at work in training only.
+
+    Keras' own random layers are at work wherever a model is called and nothing is said about
+    training: a loaded model would read `model(images)` differently each time.
+    """
+
+    def call(self, inputs: Any, training: bool | None = False, mask: Any = None) -> Any:
+        """Changes images when `training`."""
+        return super().call(inputs, training=bool(training), mask=mask)
+
+
+def make_augmentation(config: AugmentationConfig, seed: int) -> Augmentation | None:
     """The augmentation of a configuration, or None where it asks for none.
 
     The layers take float (batch, width, height, channels) with background 0, change an image in
@@ -104,6 +211,10 @@ def make_augmentation(config: AugmentationConfig, seed: int) -> keras.Sequential
         stages.append(layers.RandomTranslation(*shift, **fill, seed=next(seeds)))
     if config.zoom:
         stages.append(layers.RandomZoom(config.zoom, config.zoom, **fill, seed=next(seeds)))
+    if config.shrink:
+        stages.append(RandomShrink(config.shrink, seed=next(seeds)))
     if config.permute_colours:
         stages.append(RandomChannelPermutation(seed=next(seeds)))
-    return keras.Sequential(stages, name="augmentation") if stages else None
+    if config.lines:
+        stages.append(RandomLines(config.lines, seed=next(seeds)))
+    return Augmentation(stages, name="augmentation") if stages else None

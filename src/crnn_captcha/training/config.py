@@ -86,6 +86,9 @@ class AugmentationConfig:
         translation_y: shift across the text by up to this share of the height.
         zoom: scale by up to this share, both ways.
         permute_colours: swap the colour channels at random.
+        shrink: scale down by up to this share, along and across the text independently, and put
+            it anywhere in the room that this leaves: nothing is cut off.
+        lines: draw up to this many lines over the text.
     """
 
     rotation_degrees: float = 0.0
@@ -94,12 +97,15 @@ class AugmentationConfig:
     translation_y: float = 0.0
     zoom: float = 0.0
     permute_colours: bool = False
+    shrink: float = 0.0
+    lines: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("translation_x", "translation_y", "zoom"):
+        for name in ("translation_x", "translation_y", "zoom", "shrink"):
             _require(0 <= getattr(self, name) < 1, f"augmentation.{name}", "at least 0 and below 1")
         for name in ("rotation_degrees", "shear_degrees"):
             _require(0 <= getattr(self, name) < 90, f"augmentation.{name}", "0 to 90 degrees")
+        _require(self.lines >= 0, "augmentation.lines", "at least 0")
 
 
 @dataclass(frozen=True)
@@ -225,13 +231,8 @@ STANDARD = Config(
         ctc_shortcut=0.3,
     ),
     augmentation=AugmentationConfig(
-        rotation_degrees=2,
-        shear_degrees=8,
-        translation_x=0.01,
-        translation_y=0.06,
-        zoom=0.08,
-        permute_colours=True,
-    ),
+        shear_degrees=10, shrink=0.2, permute_colours=True, lines=3
+    ),  # nothing that cuts off ink: the image ends where the ink does
     optimizer=OptimizerConfig(
         name="adamw", learning_rate=1.5e-3, weight_decay=0.02, clip_norm=5.0, schedule="cosine"
     ),
@@ -280,7 +281,7 @@ def change(config: Config, settings: Sequence[str]) -> Config:
         *sections, key = path.strip().split(".")
         section = values
         for name in sections:
-            section = section.get(name, {})
+            section = section.get(name, {}) if isinstance(section, dict) else {}
         if not equals or not isinstance(section, dict) or key not in section:
             raise ConfigError(
                 "A setting has the form section.key=value, with a key of the configuration. "

@@ -27,7 +27,7 @@ class CaptchaDataGenerator(keras.utils.PyDataset):
         use_multiprocessing: processes instead of threads, in Python's current start method.
 
     Example:
-        >>> model.fit(CaptchaDataGenerator(batches), shuffle=False)  # doctest: +SKIP
+        model.fit(CaptchaDataGenerator(batches, workers=2), shuffle=False)
     """
 
     def __init__(

@@ -61,14 +61,11 @@ class Epochs:
     def run(self) -> tuple[str, bool]:
         """Trains. Returns why it ended, and whether it was told to stop."""
         watch = self._watch()
-        callbacks = [watch]
-        if self.config.training.tensorboard:
-            callbacks.append(keras.callbacks.TensorBoard(self.folder.tensorboard))
         with stopping_on_signals(watch):
             reason = self._end()
             while not reason:
                 if self.state.step < self._steps:
-                    self._train(watch, callbacks)
+                    self._train(watch)
                 if self.state.step == self._steps:
                     self._finish_epoch(watch)
                     reason = self._end()
@@ -135,7 +132,7 @@ class Epochs:
             return f"No better {training.monitor} in {training.patience} epochs."
         return ""
 
-    def _train(self, watch: Watch, callbacks: list[keras.callbacks.Callback]) -> None:
+    def _train(self, watch: Watch) -> None:
         """Trains on what is left of the epoch."""
         state, data = self.state, self.config.data
         stream = self.prepared.learning.stream(
@@ -157,7 +154,7 @@ class Epochs:
                 initial_epoch=state.epoch,
                 epochs=state.epoch + 1,
                 steps_per_epoch=self._steps - state.step,
-                callbacks=callbacks,
+                callbacks=[watch],
                 shuffle=False,
                 verbose=0,
             )
@@ -210,8 +207,17 @@ class Epochs:
             state.stale += 1
             self._lower_learning_rate()
         self.folder.write_history(state.history)
+        if training.tensorboard:
+            self._log(row)
         if self.progress:
             say(self._summary(row))
+
+    def _log(self, row: dict[str, float]) -> None:
+        writer = tf.summary.create_file_writer(str(self.folder.tensorboard))
+        with writer.as_default(step=self.state.epoch):
+            for name, value in row.items():
+                tf.summary.scalar(name, value)
+        writer.close()
 
     def _lower_learning_rate(self) -> None:
         state, optimizer = self.state, self.config.optimizer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from crnn_captcha.dataset import open_dataset
-from crnn_captcha.errors import RunError
+from crnn_captcha.errors import MissingExtraError, RunError
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.epochs import Epochs
 from crnn_captcha.training.export import export
@@ -91,11 +92,14 @@ def train(
         LabelError: if a label doesn't fit the charset or the time steps.
         ConfigError: if the network can't be built.
         RunError: if `run` can't be used, the data changed since, or the loss isn't finite.
+        MissingExtraError: if logs for TensorBoard are asked for, and it isn't installed.
     """
     folder = RunFolder(Path(run))
     continued = resume and folder.exists
     if not continued:
         folder.check_new()
+    if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise MissingExtraError("Writing logs for TensorBoard", "tensorboard")
     fraction = config.data.validation_fraction
     dataset = open_dataset(data, validation_fraction=fraction, seed=config.seed)
     prepared = prepare(dataset, config, skip_broken=skip_broken, progress=progress)

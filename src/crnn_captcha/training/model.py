@@ -100,7 +100,7 @@ def resnet(x: Any, config: ModelConfig) -> Any:
         strides = BLOCK_STRIDES.get(i, (1, 1))
         branch = layers.ReLU()(_convolution(x, filters, 3, strides))
         branch = _convolution(branch, filters, 3, 1)
-        x = layers.ReLU()(layers.Add()([branch, _convolution(x, filters, 1, strides)]))
+        x = layers.ReLU()(layers.Add()([branch, _shortcut(x, filters, strides)]))
     x = layers.Conv2D(last, (1, x.shape[2]), use_bias=False)(x)  # (batch, width / 4, 1, last)
     return layers.ReLU()(layers.BatchNormalization()(x))
 
@@ -112,6 +112,17 @@ BLOCK_STRIDES: Mapping[int, tuple[int, int]] = MappingProxyType({1: (2, 2), 2: (
 def _convolution(x: Any, filters: int, size: int, strides: int | tuple[int, int]) -> Any:
     x = layers.Conv2D(filters, size, strides, padding="same", use_bias=False)(x)
     return layers.BatchNormalization()(x)
+
+
+def _shortcut(x: Any, filters: int, strides: tuple[int, int]) -> Any:
+    """Averages before the 1x1 convolution, so that no pixel is passed over.
+
+    (He et al. 2018, "Bag of Tricks for Image Classification", arXiv 1812.01187, ResNet-D. A strided
+    1x1 convolution of few channels also corrupts memory in TensorFlow 2.21 on a CPU.)
+    """
+    if strides != (1, 1):
+        x = layers.AveragePooling2D(strides, padding="same")(x)
+    return _convolution(x, filters, 1, 1)
 
 
 def bilstm(x: Any, config: ModelConfig) -> Any:
