@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from crnn_captcha.batches import WaitingTime
 from crnn_captcha.charset import BLANK
@@ -22,7 +20,7 @@ from crnn_captcha.files import replacing
 from crnn_captcha.metrics import cer, exact_match
 from crnn_captcha.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from crnn_captcha.training.config import Config
-from crnn_captcha.training.model import Networks
+from crnn_captcha.training.model import Networks, compiled
 from crnn_captcha.training.preparation import Prepared
 from crnn_captcha.training.run import RunFolder
 from crnn_captcha.training.watch import State, Watch, say, stopping_on_signals
@@ -34,7 +32,7 @@ class Epochs:
     Args:
         folder: a run that was started.
         config: of the run.
-        networks: compiled.
+        networks: compiled, with the state of the optimizer and of the metrics made.
         prepared: what to learn from and validate with.
         progress: whether to say on standard error how it goes.
     """
@@ -54,9 +52,8 @@ class Epochs:
         self.prepared = prepared
         self.progress = progress
         self.state = State(data=_fingerprint(prepared.learning.samples))
-        self._read = _compiled(networks.reader)
+        self._read = compiled(networks.reader)
         self._steps = len(prepared.learning)
-        networks.learner.optimizer.build(networks.learner.trainable_variables)
 
     def run(self) -> tuple[str, bool]:
         """Trains. Returns why it ended, and whether it was told to stop."""
@@ -256,12 +253,6 @@ class Epochs:
             f"{row['val_cer']:.1%}, learning rate {row['learning_rate']:.2g}, "
             f"{row['seconds']:.0f} s, at most {_duration(left)} left{best}"
         )
-
-
-def _compiled(reader: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    signature = [tf.TensorSpec((None, *reader.input_shape[1:]), tf.uint8)]
-    call = tf.function(lambda images: reader(images, training=False), input_signature=signature)
-    return lambda images: np.asarray(call(tf.convert_to_tensor(images)))
 
 
 def _fingerprint(samples: Sequence[Sample]) -> str:

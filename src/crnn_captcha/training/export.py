@@ -7,8 +7,10 @@ import io
 import logging
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -18,10 +20,10 @@ from crnn_captcha.bundle import Bundle, BundleMetadata, write_bundle
 from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import Dataset, open_dataset
 from crnn_captcha.decoding import greedy_decode
-from crnn_captcha.errors import ExportError, RunError
+from crnn_captcha.errors import DatasetError, ExportError, RunError
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.training.config import Config
-from crnn_captcha.training.model import make_networks
+from crnn_captcha.training.model import compiled, make_networks
 from crnn_captcha.training.run import RunFolder, best_row
 
 OPSET = 17
@@ -40,7 +42,8 @@ def export(run: str | Path, out: str | Path, *, data: Dataset | str | Path | Non
         The share of validation images on which Keras and ONNX Runtime read the same text.
 
     Raises:
-        RunError: if the run has no model yet, or its data aren't where they were.
+        RunError: if the run has no model yet.
+        DatasetError: if its data aren't where they were, or can't be read any more.
         ExportError: if less than `MIN_AGREEMENT` is read the same.
     """
     folder = RunFolder(Path(run))
@@ -89,10 +92,11 @@ def load_reader(folder: RunFolder, config: Config, charset: Charset) -> keras.Mo
             f"{folder.path} holds no model yet. Go on with its training by --resume until the "
             "first epoch is done."
         )
-    reader = make_networks(config, charset.num_classes).reader
+    with _full_precision():
+        reader = make_networks(config, charset.num_classes).reader
     try:
         reader.load_weights(folder.best_model)
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError, BadZipFile) as error:
         raise RunError(
             f"{folder.best_model} doesn't fit the configuration beside it: {error}"
         ) from error
@@ -135,19 +139,23 @@ def _rename(graph: Any, old: str, new: str) -> None:
 
 
 def _agreement(reader: keras.Model, recognizer: Recognizer, batches: Batches) -> float:
-    same = count = 0
-    for batch in range(len(batches)):
-        for position in batches.order(0)[batch]:
-            image = batches.image(int(position))[None]
-            keras_logits = np.asarray(reader(image, training=False))
-            onnx_logits = recognizer.logits(image)
-            texts = [
-                greedy_decode(logits, recognizer.charset)[0].text
-                for logits in (keras_logits, onnx_logits)
-            ]
-            same += texts[0] == texts[1]
-            count += 1
-    return same / count
+    """Share of images that both read the same, each image alone as `read` reads one.
+
+    Broken images are passed over: training refused them, or was told to leave them out.
+    """
+    whole = [position for position, broken in enumerate(batches.measure()) if broken is None]
+    if not whole:
+        raise DatasetError("None of the validation images can be read any more.")
+    read = compiled(reader)
+    same = 0
+    for position in whole:
+        image = batches.image(position)[None]  # (1, width, height, channels)
+        texts = {
+            greedy_decode(logits, recognizer.charset)[0].text
+            for logits in (read(image), recognizer.logits(image))
+        }
+        same += len(texts) == 1
+    return same / len(whole)
 
 
 def _open_data(path: str | Path | None, folder: RunFolder, config: Config) -> Dataset:
@@ -155,6 +163,17 @@ def _open_data(path: str | Path | None, folder: RunFolder, config: Config) -> Da
     return open_dataset(
         path or folder.facts()["data"], validation_fraction=fraction, seed=config.seed
     )
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    """Networks are trained in 16 bits where asked for, but read in 32: bundles have no others."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 @contextlib.contextmanager

@@ -151,7 +151,21 @@ def _build(config: Config, num_classes: int, steps_per_epoch: int) -> Networks:
             loss=ctc_loss if heads == 1 else [ctc_loss] * heads,
             loss_weights=None if heads == 1 else [1.0, config.model.ctc_shortcut],
         )
+        _make_state(networks.learner)
     return networks
+
+
+def _make_state(learner: keras.Model) -> None:
+    """Makes the optimizer's state and the running means of the losses: checkpoints hold them.
+
+    Left alone, Keras makes the means within the first step or, with several GPUs, at each call of
+    `fit` takes a batch away from training to look whether they are made.
+    """
+    learner.optimizer.build(learner.trainable_variables)
+    outputs = learner.outputs
+    several = len(outputs) > 1  # only the structure counts
+    learner._compile_loss.build(tuple(outputs) if several else outputs[0], learner.output)
+    learner._maybe_symbolic_build = lambda **batch: None
 
 
 def _strategy() -> tf.distribute.Strategy:

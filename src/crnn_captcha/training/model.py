@@ -14,7 +14,10 @@ from types import MappingProxyType
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 from keras import layers
+from numpy.typing import NDArray
 
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.training.augmentation import make_augmentation
@@ -71,6 +74,17 @@ def make_networks(config: Config, num_classes: int) -> Networks:
         return Networks(reader, reader)
     shortcut = layers.Dense(num_classes, dtype="float32", name="shortcut")(features)
     return Networks(reader, keras.Model(images, [logits, shortcut], name="learner"))
+
+
+def compiled(reader: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """A fast way to call a reader, for any batch size and width.
+
+    It takes uint8 (batch, width, height, channels) and returns logits, float32 (batch, time_steps,
+    num_classes); nothing random is at work.
+    """
+    signature = [tf.TensorSpec((None, *reader.input_shape[1:]), tf.uint8)]
+    call = tf.function(lambda images: reader(images, training=False), input_signature=signature)
+    return lambda images: np.asarray(call(tf.convert_to_tensor(images)))
 
 
 def vgg(x: Any, config: ModelConfig) -> Any:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from crnn_captcha.batches import Batches
 from crnn_captcha.charset import Charset, required_time_steps
 from crnn_captcha.dataset import Dataset, Sample, Split
 from crnn_captcha.errors import DatasetError, LabelError
 from crnn_captcha.training.config import Config
+from crnn_captcha.training.watch import progress_bar
 
 LISTED = 10  # labels that an error shows, of however many
 
@@ -85,8 +85,8 @@ def prepare(dataset: Dataset, config: Config, *, skip_broken: bool, progress: bo
         skipped=0,
     )
     broken = []
-    with tqdm(
-        total=len(samples), desc="preparing images", unit="image", leave=False, disable=not progress
+    with progress_bar(
+        total=len(samples), desc="preparing images", unit="image", disable=not progress
     ) as bar:
         for batches in (prepared.learning, prepared.validation):
             for found in batches.measure(config.data.workers):

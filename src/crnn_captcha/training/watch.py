@@ -94,14 +94,12 @@ class Watch(keras.callbacks.Callback):
         if self._metrics:
             for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
                 variable.assign(value)
-        self._bar = tqdm(
+        self._bar = progress_bar(
             total=self._steps,
             initial=self.state.step,
             desc=f"epoch {epoch + 1}/{self._epochs}",
             unit="step",
-            leave=False,
             disable=not self._progress,
-            mininterval=0.1 if sys.stderr.isatty() else 30,  # a log file gets few lines
         )
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -156,6 +154,11 @@ def stopping_on_signals(watch: Watch) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def progress_bar(**options: Any) -> Any:
+    """A bar on standard error: lively on a terminal, a line now and then in a log file."""
+    return tqdm(leave=False, mininterval=0.1 if sys.stderr.isatty() else 30, **options)
 
 
 def say(text: str) -> None:

@@ -1,0 +1,193 @@
+"""Presets are complete, every value can be set, and what can't be meant is refused."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crnn_captcha.errors import ConfigError
+from crnn_captcha.training.config import (
+    CLASSIC,
+    DEFAULT_PRESET,
+    PRESETS,
+    Config,
+    change,
+    from_toml,
+    make_config,
+    read_facts,
+    to_toml,
+)
+
+
+def test_classic_is_the_reference_system() -> None:
+    assert [stage.name for stage in CLASSIC.pipeline.stages] == [
+        "grayscale", "median_blur", "clahe", "adaptive_threshold", "opening", "resize_height",
+    ]  # fmt: skip
+    assert (CLASSIC.pipeline.height, CLASSIC.pipeline.fixed_width) == (50, 495)
+    assert (CLASSIC.model.backbone, CLASSIC.model.neck) == ("vgg", "bilstm")
+    assert CLASSIC.model.units == (128, 64)
+    assert (CLASSIC.optimizer.name, CLASSIC.optimizer.learning_rate) == ("adam", 1e-3)
+    assert (CLASSIC.optimizer.plateau_patience, CLASSIC.optimizer.plateau_factor) == (5, 0.5)
+    assert (CLASSIC.training.epochs, CLASSIC.training.patience) == (50, 10)
+    assert CLASSIC.data.batch_size == 32
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_known_by_its_name(preset: str) -> None:
+    assert make_config(preset) == PRESETS[preset]
+    assert make_config(preset).preset == preset
+    assert DEFAULT_PRESET in PRESETS
+
+
+@pytest.mark.parametrize(
+    ("setting", "section", "key", "value"),
+    [
+        pytest.param("training.epochs=3", "training", "epochs", 3, id="whole number"),
+        pytest.param("model.dropout=0.25", "model", "dropout", 0.25, id="fraction"),
+        pytest.param("model.dropout=0", "model", "dropout", 0.0, id="whole number as fraction"),
+        pytest.param("data.like_widths=true", "data", "like_widths", True, id="truth value"),
+        pytest.param("model.filters=[4, 8]", "model", "filters", (4, 8), id="list"),
+        pytest.param("model.backbone=resnet", "model", "backbone", "resnet", id="bare text"),
+        pytest.param('data.charset="0=1"', "data", "charset", "0=1", id="quoted text with ="),
+        pytest.param(" optimizer.name = adamw ", "optimizer", "name", "adamw", id="spaces"),
+    ],
+)
+def test_a_setting_changes_its_value_only(
+    setting: str, section: str, key: str, value: object
+) -> None:
+    changed = change(CLASSIC, [setting])
+    assert getattr(getattr(changed, section), key) == value
+    assert change(changed, [f"{section}.{key}={_toml(CLASSIC, section, key)}"]) == CLASSIC
+
+
+def _toml(config: Config, section: str, key: str) -> str:
+    value = getattr(getattr(config, section), key)
+    return (
+        f'"{value}"'
+        if isinstance(value, str)
+        else str(value).replace("(", "[").lower().replace(")", "]")
+    )
+
+
+def test_the_later_setting_counts() -> None:
+    assert change(CLASSIC, ["seed=1", "seed=2"]).seed == 2
+
+
+def test_a_pipeline_can_be_set() -> None:
+    stages = "pipeline.stages=[{name='resize_height', parameters={height=16}}]"
+    pipeline = change(CLASSIC, [stages, "pipeline.fixed_width=0"]).pipeline
+    assert (pipeline.height, pipeline.channels, pipeline.fixed_width) == (16, 3, 0)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "training.epoch=3",
+        "epochs=3",
+        "training.epochs",
+        "training.epochs.more=3",
+        "seed.more.still=3",
+        "=3",
+        "",
+    ],
+)
+def test_a_setting_without_a_key_of_the_configuration_is_refused(setting: str) -> None:
+    expected = f"has the form section.key=value.*Received: '{re.escape(setting)}'. Keys: preset, "
+    with pytest.raises(ConfigError, match=expected):
+        change(CLASSIC, [setting])
+
+
+@pytest.mark.parametrize(
+    ("setting", "rule"),
+    [
+        ("training.epochs=many", "Expected `int`, got `str`"),
+        ("training.monitor=accuracy", "Invalid enum value 'accuracy'"),
+        ("optimizer.schedule=step", "Invalid enum value 'step'"),
+        ("pipeline.stages=[{name='sharpen'}]", "A preprocessing stage is one of"),
+        ("pipeline.stages=[]", "A pipeline needs the stage 'resize_height'"),
+        ("data.validation_fraction=0", "data.validation_fraction is between 0 and 1"),
+        ("data.validation_fraction=1", "data.validation_fraction is between 0 and 1"),
+        ("data.batch_size=0", "data.batch_size is at least 1"),
+        ("data.workers=-1", "data.workers is at least 0"),
+        ("data.timeout_s=0", "data.timeout_s is more than 0"),
+        ("data.cache_mib=-1", "data.cache_mib is at least 0"),
+        ("model.filters=[]", "model.filters is at least 1 each"),
+        ("model.filters=[8, 0]", "model.filters is at least 1 each"),
+        ("model.units=[0]", "model.units is at least 1 each"),
+        ("model.dropout=1", "model.dropout is at least 0 and below 1"),
+        ("model.ctc_shortcut=-0.1", "model.ctc_shortcut is at least 0"),
+        ("augmentation.zoom=1", "augmentation.zoom is at least 0 and below 1"),
+        ("augmentation.translation_x=-0.1", "augmentation.translation_x is at least 0"),
+        ("augmentation.shear_degrees=90", "augmentation.shear_degrees is 0 to 90 degrees"),
+        ("optimizer.learning_rate=0", "optimizer.learning_rate is more than 0"),
+        ("optimizer.weight_decay=-1", "optimizer.weight_decay is at least 0"),
+        ("optimizer.clip_norm=-1", "optimizer.clip_norm is at least 0"),
+        ("optimizer.plateau_patience=0", "optimizer.plateau_patience is at least 1"),
+        ("optimizer.plateau_factor=1", "optimizer.plateau_factor is between 0 and 1"),
+        ("optimizer.warmup=1", "optimizer.warmup is at least 0 and below 1"),
+        ("training.epochs=0", "training.epochs is at least 1"),
+        ("training.patience=0", "training.patience is at least 1"),
+        ("training.checkpoint_s=0", "training.checkpoint_s is more than 0"),
+        ("seed=-1", "seed is 0 to 2147483647"),
+        ("seed=2147483648", "seed is 0 to 2147483647"),
+        ("optimizer.learning_rate=nan", "optimizer.learning_rate is more than 0"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused(setting: str, rule: str) -> None:
+    with pytest.raises(ConfigError, match=f"A value in the settings doesn't fit: {rule}"):
+        change(CLASSIC, [setting])
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    expected = "A preset is one of classic, standard. Received: 'best'."
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        make_config("best")
+
+
+def test_unknown_keys_within_a_table_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Unknown keys in the settings: model\.depth\."):
+        change(CLASSIC, ["model={depth=3}"])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_configuration_survives_toml(preset: str) -> None:
+    facts = {"commit": "abc", "data": r"C:\data.zip"}
+    text = to_toml(PRESETS[preset], facts)
+    assert from_toml(text) == PRESETS[preset]
+    assert read_facts(text) == facts
+
+
+@given(
+    charset=st.text(st.characters(exclude_categories=["C"])),
+    rate=st.floats(min_value=1e-12, max_value=1e3),
+    seed=st.integers(0, 2**31 - 1),
+    units=st.lists(st.integers(1, 512), max_size=4),
+)
+def test_any_value_survives_toml(charset: str, rate: float, seed: int, units: list[int]) -> None:
+    quoted = charset.replace("\\", "\\\\").replace('"', '\\"')
+    settings = [f'data.charset="{quoted}"', f"optimizer.learning_rate={rate!r}", f"seed={seed}"]
+    config = change(CLASSIC, [*settings, f"model.units={units}"])
+    assert config.data.charset == charset
+    assert from_toml(to_toml(config, {})) == config
+
+
+def test_broken_toml_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"config\.toml isn't valid TOML: "):
+        from_toml("seed = ")
+    with pytest.raises(ConfigError, match=r"config\.toml isn't valid TOML: "):
+        read_facts("seed = ")
+
+
+def test_toml_of_another_version_is_refused() -> None:
+    text = to_toml(CLASSIC, {})
+    with pytest.raises(ConfigError, match=r"Unknown keys in config\.toml: data\.shuffle\."):
+        from_toml(text.replace("[data]", "[data]\nshuffle = true"))
+    with pytest.raises(ConfigError, match=r"A value in config\.toml doesn't fit: .*`preset`"):
+        from_toml(text.replace('preset = "classic"', ""))
+
+
+def test_toml_without_facts_has_none() -> None:
+    assert read_facts("seed = 0") == {}

@@ -1,0 +1,256 @@
+"""Training leaves a complete run, also when it was told to stop, and refuses what can't be used."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import keras
+import numpy as np
+import pytest
+
+from conftest import MakeConfig
+from crnn_captcha.dataset import open_dataset
+from crnn_captcha.errors import ConfigError, DatasetError, LabelError, MissingExtraError, RunError
+from crnn_captcha.evaluation import evaluate
+from crnn_captcha.recognizer import Recognizer
+from crnn_captcha.training import export
+from crnn_captcha.training.loop import TrainingResult, train
+from crnn_captcha.training.run import RunFolder
+from crnn_captcha.training.watch import Watch
+
+ON_TWO_DEVICES = """
+import sys
+
+import tensorflow as tf
+
+from crnn_captcha import training
+from crnn_captcha.training import loop
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+loop._strategy = lambda: strategy
+data, run, *settings = sys.argv[1:]
+config = training.make_config("standard", settings)
+training.train(data, run, config, progress=False)
+print("replicas:", strategy.num_replicas_in_sync)
+"""
+
+
+@pytest.fixture
+def full_precision_after() -> Iterator[None]:
+    """The policy is global: other tests want the usual one."""
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def _stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals) -> None:
+    after_step = Watch.on_train_batch_end
+    steps = 0
+
+    def stop(self: Watch, batch: int, logs: Any = None) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            os.kill(os.getpid(), number)
+        after_step(self, batch, logs)
+
+    monkeypatch.setattr(Watch, "on_train_batch_end", stop)
+
+
+def test_a_run_is_complete(tiny_run: Path, captchas: Path) -> None:
+    folder = RunFolder(tiny_run)
+    for path in (folder.config_file, folder.history_file, folder.best_model, folder.bundle):
+        assert path.is_file()
+    assert len(list(folder.checkpoints.iterdir())) == 2
+    assert (folder.report / "index.html").is_file()
+    assert not list(tiny_run.rglob(".*"))  # nothing temporary
+    assert len(folder.read_history()) == 3
+    config = folder.load_config()
+    assert config.data.charset == "01ab"
+    assert folder.facts()["data"] == str(captchas)
+    assert Recognizer(tiny_run).charset.characters == "01ab"
+
+
+def test_what_was_measured_is_what_runs(tiny_run: Path, captchas: Path) -> None:
+    dataset = open_dataset(captchas)
+    result = evaluate(Recognizer(tiny_run), dataset, dataset.samples("validation"))
+    best = min(RunFolder(tiny_run).read_history(), key=lambda row: row["val_loss"])
+    assert best["val_exact_match"] == result.exact_match
+    assert best["val_cer"] == pytest.approx(result.cer)
+
+
+def test_the_test_split_is_never_touched(
+    captchas: Path, quick_config: MakeConfig, tmp_path: Path
+) -> None:
+    untestable = tmp_path / "untestable.zip"
+    with ZipFile(captchas) as source, ZipFile(untestable, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, b"no image" if "/test/" in name else source.read(name))
+    result = train(untestable, tmp_path / "run", quick_config("training.epochs=1"), progress=False)
+    assert result.epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "finished"),
+    [(signal.SIGINT, 10, 1), (signal.SIGTERM, 3, 0)],
+    ids=["Ctrl-C in the second epoch", "SIGTERM in the first epoch"],
+)
+def test_a_stopped_training_leaves_a_usable_run_and_goes_on(
+    captchas: Path,
+    quick_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    step: int,
+    finished: int,
+) -> None:
+    run, config = tmp_path / "run", quick_config()
+    with monkeypatch.context() as patch:
+        _stop_at(patch, step, number)
+        result = train(captchas, run, config, progress=False)
+    assert result.interrupted
+    assert result.epochs == finished
+    assert result.reason == "Stopped as told."
+    assert f"crnn-captcha train DATA --out {run} --resume" in result.summary()
+    folder = RunFolder(run)
+    assert folder.best_model.is_file()
+    assert len(folder.read_history()) == finished
+    assert folder.history_file.is_file() == bool(finished)
+    assert Recognizer(run).charset.characters == "01ab"
+
+    again = train(captchas, run, folder.load_config(), resume=True, progress=False)
+    assert not again.interrupted
+    assert again.epochs == 3
+    assert [row["epoch"] for row in folder.read_history()] == [1, 2, 3]
+
+
+def test_a_finished_run_resumed_only_writes_its_bundle_again(
+    captchas: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    (run / "bundle.onnx").unlink()
+    result = train(captchas, run, RunFolder(run).load_config(), resume=True, progress=False)
+    assert result.epochs == 3
+    images = np.random.default_rng(0).integers(0, 256, (2, 48, 16, 3), np.uint8)
+    logits = [Recognizer(path).logits(images) for path in (run, tiny_run)]
+    np.testing.assert_array_equal(*logits)
+    assert (run / "history.csv").read_text() == (tiny_run / "history.csv").read_text()
+
+
+def test_broken_images_are_refused_or_left_out(
+    captchas: Path, quick_config: MakeConfig, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.zip"
+    broken = [f"data/main/train/ab-broken{i}.png" for i in range(20)]  # some of them validate
+    with ZipFile(captchas) as source, ZipFile(damaged, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+        for name in broken:
+            target.writestr(name, b"no image")
+    run, config = tmp_path / "run", quick_config("training.epochs=1")
+    with pytest.raises(DatasetError, match=r"Received 20 that can't: .*--skip-broken"):
+        train(damaged, run, config, progress=False)
+    assert not run.exists()
+    result = train(damaged, run, config, skip_broken=True, progress=False)
+    assert result.skipped == 20
+    assert "Broken images that were left out: 20." in result.summary()
+    assert export(run, tmp_path / "again.onnx") == 1.0  # leaves them out as well
+
+
+def test_labels_too_long_for_the_time_steps_are_refused_before_anything_is_written(
+    captchas: Path, quick_config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(LabelError, match=r"Received: data/main/train/.*-\d+\.png \(needs "):
+        train(captchas, tmp_path / "run", quick_config("model.filters=[2, 2, 2, 2]"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_something_in_it_is_refused(
+    captchas: Path, quick_config: MakeConfig, tiny_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for folder, resume in ((tiny_run, False), (tmp_path, False), (tmp_path, True)):
+        with pytest.raises(RunError, match="A new run needs a new or empty folder"):
+            train(captchas, folder, quick_config(), resume=resume)
+
+
+def test_a_run_does_not_go_on_with_another_configuration(
+    captchas: Path, quick_config: MakeConfig, tiny_run: Path
+) -> None:
+    with pytest.raises(RunError, match=r"--resume goes on with the configuration in .* another\."):
+        train(captchas, tiny_run, quick_config(), resume=True, progress=False)
+
+
+def test_an_unknown_part_is_refused_before_anything_is_written(
+    captchas: Path, quick_config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="A backbone is one of"):
+        train(captchas, tmp_path / "run", quick_config("model.backbone=vit"), progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_sixteen_bits_train(
+    captchas: Path, tiny_config: MakeConfig, tmp_path: Path, full_precision_after: None
+) -> None:
+    config = tiny_config("training.mixed_precision=true", "data.batch_size=8", "training.epochs=2")
+    train(captchas, tmp_path / "run", config, progress=False)
+    assert keras.config.dtype_policy().compute_dtype == "bfloat16"
+    rows = RunFolder(tmp_path / "run").read_history()
+    assert np.isfinite([row["loss"] for row in rows]).all()
+    assert rows[1]["loss"] < rows[0]["loss"]
+    assert export(tmp_path / "run", tmp_path / "again.onnx") == 1.0
+
+
+def test_logs_for_tensorboard_are_written_where_asked_for(
+    captchas: Path, quick_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = quick_config("training.tensorboard=true", "training.epochs=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(MissingExtraError, match="Writing logs for TensorBoard needs the extra"):
+            train(captchas, tmp_path / "run", config, progress=False)
+    train(captchas, tmp_path / "run", config, progress=False)
+    (log,) = RunFolder(tmp_path / "run").tensorboard.iterdir()
+    assert b"val_exact_match" in log.read_bytes()
+
+
+def test_the_summary_says_what_came_out_and_what_is_next() -> None:
+    best = {"epoch": 4.0, "val_exact_match": 0.5, "val_cer": 0.25}
+    result = TrainingResult(Path("run"), 7, best, "All 7 epochs are done.", False, 0)
+    assert result.summary().splitlines() == [
+        "All 7 epochs are done.",
+        "Best epoch 4 of 7: reads 50.0% of the validation images exactly, CER 25.0%.",
+        f"Look at it: {Path('run/report/index.html')}",
+        "Measure it: crnn-captcha evaluate DATA --model run",
+        "Read:       crnn-captcha read IMAGE --model run",
+    ]
+
+
+@pytest.mark.slow
+def test_several_devices_train_together(
+    captchas: Path, tiny_settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    script = tmp_path / "on_two_devices.py"
+    script.write_text(ON_TWO_DEVICES)
+    settings = *tiny_settings, "training.epochs=1", "data.batch_size=10"
+    done = subprocess.run(
+        [sys.executable, script, captchas, tmp_path / "run", *settings],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert "replicas: 2" in done.stdout, done.stderr
+    (row,) = RunFolder(tmp_path / "run").read_history()
+    assert np.isfinite(list(row.values())).all()
+    assert Recognizer(tmp_path / "run").charset.characters == "01ab"

@@ -1,0 +1,162 @@
+"""Every backbone goes with every neck and learns; the blank is class 0 from loss to text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import keras
+import numpy as np
+import pytest
+from conftest import MakeConfig
+
+from crnn_captcha.charset import Charset
+from crnn_captcha.decoding import greedy_decode
+from crnn_captcha.errors import ConfigError
+from crnn_captcha.metrics import exact_match
+from crnn_captcha.training.config import PRESETS, change
+from crnn_captcha.training.export import load_reader
+from crnn_captcha.training.losses import ctc_loss
+from crnn_captcha.training.model import BACKBONES, NECKS, make_networks
+from crnn_captcha.training.run import RunFolder
+from training.conftest import Overfitted
+
+TIME_STEPS = {"vgg": 40 // 4, "resnet": 40 // 4}  # of an image of 40 pixels
+FILTERS = {"vgg": [4, 8], "resnet": [4, 6, 6, 6, 8]}
+
+
+@pytest.mark.parametrize("neck", NECKS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_learns_with_every_neck(
+    tiny_config: MakeConfig, backbone: str, neck: str
+) -> None:
+    config = tiny_config(
+        f"model.backbone={backbone}",
+        f"model.neck={neck}",
+        f"model.filters={FILTERS[backbone]}",
+        f"model.ctc_shortcut={0.3 if backbone == 'resnet' else 0}",
+        "augmentation={}",
+        "model.dropout=0",
+    )
+    keras.utils.set_random_seed(2)
+    networks = make_networks(config, num_classes=5)
+    images = np.random.default_rng(0).integers(0, 256, (4, 40, 16, 3), np.uint8)
+    labels = np.array([[1, 2, 0], [4, 4, 3], [3, 0, 0], [1, 1, 0]], np.int32)
+    logits = networks.reader.predict(images, verbose=0)
+    assert logits.shape == (4, TIME_STEPS[backbone], 5)
+    assert logits.dtype == np.float32
+
+    heads = len(networks.learner.outputs)
+    assert heads == (2 if config.model.ctc_shortcut else 1)
+    networks.learner.compile(optimizer=keras.optimizers.Adam(1e-2), loss=[ctc_loss] * heads)
+    targets = [labels] * heads
+    losses = [_total(networks.learner.train_on_batch(images, targets)) for _ in range(12)]
+    assert losses[-1] < losses[0] / 2
+    after = networks.reader.predict(images, verbose=0)
+    assert np.abs(after - logits).max() > 0.01  # the reader learned what the learner was taught
+
+
+def _total(logs: Any) -> float:
+    return float(np.ravel(logs)[0])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_build(preset: str) -> None:
+    config = PRESETS[preset]
+    reader = make_networks(config, num_classes=37).reader
+    width = config.pipeline.fixed_width or 320
+    shape = reader.compute_output_shape(
+        (1, width, config.pipeline.height, config.pipeline.channels)
+    )
+    assert shape[2] == 37
+    assert shape[1] >= 15  # eight characters, all the same
+
+
+def test_the_width_is_free_unless_the_pipeline_fixes_it(tiny_config: MakeConfig) -> None:
+    assert make_networks(tiny_config(), 5).reader.input_shape == (None, None, 16, 3)
+    fixed = tiny_config("pipeline.fixed_width=64")
+    assert make_networks(fixed, 5).reader.input_shape == (None, 64, 16, 3)
+
+
+def test_the_seed_draws_the_weights(quick_config: MakeConfig) -> None:
+    weights = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        weights.append(make_networks(quick_config(), 5).reader.get_weights())
+    first, again, other = (np.concatenate([w.ravel() for w in drawn]) for drawn in weights)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_handful_of_images_is_learned_by_heart(overfitted: Overfitted) -> None:
+    logits = np.asarray(overfitted.networks.reader(overfitted.images, training=False))
+    texts = [reading.text for reading in greedy_decode(logits, overfitted.charset)]
+    assert texts == list(overfitted.labels)
+    assert exact_match(overfitted.labels, texts) == 1.0
+    assert "aa" in texts  # a repeat is kept
+    assert set("".join(texts)) == set(overfitted.charset.characters)  # and no character is lost
+
+
+def test_a_loaded_model_reads_the_same_without_being_told_not_to_train(
+    tiny_run: Path, captchas: Path
+) -> None:
+    reader = keras.saving.load_model(RunFolder(tiny_run).best_model)
+    images = np.random.default_rng(0).integers(0, 256, (2, 48, 16, 3), np.uint8)
+    np.testing.assert_array_equal(reader(images), reader(images))  # no augmentation, no dropout
+
+
+def test_the_model_file_loads_in_safe_mode_and_reads_as_ours(tiny_run: Path) -> None:
+    folder = RunFolder(tiny_run)
+    config = folder.load_config()
+    loaded = keras.saving.load_model(folder.best_model, safe_mode=True)
+    ours = load_reader(folder, config, Charset(config.data.charset))
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 16, 3), np.uint8)
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), ours.predict(images, verbose=0)
+    )
+
+
+def test_the_model_file_holds_no_code(tiny_run: Path) -> None:
+    with ZipFile(RunFolder(tiny_run).best_model) as archive:
+        assert set(archive.namelist()) == {"metadata.json", "config.json", "model.weights.h5"}
+        text = archive.read("config.json").decode()
+    assert "__lambda__" not in text
+    layers = list(_layers(json.loads(text)))
+    assert {"RandomSlant", "RandomChannelPermutation", "Bidirectional"} <= set(layers)
+    assert not {"Lambda", "TorchModuleWrapper", "TFSMLayer"} & set(layers)
+
+
+def _layers(value: Any) -> Any:
+    if isinstance(value, dict):
+        if "class_name" in value:
+            yield value["class_name"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from _layers(part)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.backbone=vit", "A backbone is one of vgg, resnet. Received: 'vit'."),
+        ("model.neck=gru", "A neck is one of bilstm, none. Received: 'gru'."),
+    ],
+)
+def test_unknown_parts_are_refused(tiny_config: MakeConfig, setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_networks(tiny_config(setting), 5)
+
+
+def test_an_image_too_small_for_the_backbone_is_refused() -> None:
+    config = change(PRESETS["classic"], ["model.filters=[4, 4, 4, 4, 4, 4]"])
+    expected = r"The backbone 'vgg' with filters \[4, .*\] can't take an image of height 50 and"
+    with pytest.raises(ConfigError, match=expected):
+        make_networks(config, 5)
+
+
+def test_too_few_filters_for_the_backbone_are_refused(tiny_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match=r"The backbone 'resnet' with filters \[4\] can't"):
+        make_networks(tiny_config("model.filters=[4]"), 5)

@@ -1,0 +1,151 @@
+"""Every image and label is looked at before training, and all that is wrong is said at once."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+from conftest import MakeConfig
+from PIL import Image
+
+from crnn_captcha.dataset import open_dataset
+from crnn_captcha.errors import DatasetError, LabelError
+from crnn_captcha.training.model import make_networks
+from crnn_captcha.training.preparation import LISTED, check_labels_fit, prepare
+
+MakeData = Callable[..., Path]
+
+
+def _png(width: int = 40) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.full((20, width, 3), 200, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def make_data(tmp_path: Path) -> MakeData:
+    """Makes a zip of 20 good images, and of what else is named."""
+
+    def make(**files: bytes) -> Path:
+        path = tmp_path / "data.zip"
+        good = {f"train/ab-{i}.png": _png() for i in range(20)}
+        with ZipFile(path, "w") as archive:
+            for name, data in {**good, **{f"train/{k}": v for k, v in files.items()}}.items():
+                archive.writestr(name, data)
+        return path
+
+    return make
+
+
+def test_what_is_learned_and_what_validates(captchas: Path, tiny_config: MakeConfig) -> None:
+    dataset, config = open_dataset(captchas), tiny_config()
+    prepared = prepare(dataset, config, skip_broken=False, progress=False)
+    assert prepared.charset.characters == "01ab"
+    assert prepared.skipped == 0
+    assert prepared.learning.samples == dataset.samples("train")
+    assert prepared.validation.samples == dataset.samples("validation")
+    assert prepared.learning.seed == config.seed
+    assert prepared.validation.seed is None  # always in the same order
+    for batches in (prepared.learning, prepared.validation):
+        assert batches.like_widths
+        assert batches.batch_size == 2
+        assert (batches.widths > 0).all()  # measured
+
+
+def test_memory_is_shared_out_by_size(captchas: Path, tiny_config: MakeConfig) -> None:
+    config = tiny_config("data.cache_mib=1")
+    prepared = prepare(open_dataset(captchas), config, skip_broken=False, progress=False)
+    limits = [b._cache.limit for b in (prepared.learning, prepared.validation)]
+    assert sum(limits) == pytest.approx(2**20, abs=2)
+    sizes = [len(b.samples) for b in (prepared.learning, prepared.validation)]
+    assert limits[0] / limits[1] == pytest.approx(sizes[0] / sizes[1], rel=0.01)
+
+
+def test_a_given_charset_counts(captchas: Path, tiny_config: MakeConfig) -> None:
+    config = tiny_config("data.charset=zab10")
+    prepared = prepare(open_dataset(captchas), config, skip_broken=False, progress=False)
+    assert prepared.charset.characters == "zab10"
+
+
+def test_unknown_characters_are_refused(captchas: Path, tiny_config: MakeConfig) -> None:
+    config = tiny_config("data.charset=ab0")
+    expected = r"only use the characters of the charset 'ab0'\. Received: '.*' \(unknown: '1'\)"
+    with pytest.raises(LabelError, match=expected):
+        prepare(open_dataset(captchas), config, skip_broken=False, progress=False)
+
+
+def test_all_broken_images_are_named_at_once(make_data: MakeData, quick_config: MakeConfig) -> None:
+    data = make_data(**{"a-bad1.png": b"no image at all", "b-bad2.png": _png()[:60]})
+    with pytest.raises(DatasetError) as caught:
+        prepare(open_dataset(data), quick_config(), skip_broken=False, progress=False)
+    message = str(caught.value)
+    assert message.startswith("Training needs images that can be read. Received 2 that can't: ")
+    assert message.endswith("or leave them out with --skip-broken.")
+    for name in ("train/a-bad1.png: ", "train/b-bad2.png: "):
+        reason = message.partition(name)[2].partition(";")[0]
+        assert len(reason) > 10, name
+
+
+def test_broken_images_are_left_out_on_request(
+    make_data: MakeData, quick_config: MakeConfig
+) -> None:
+    data = make_data(**{"a-bad1.png": b"no image at all", "b-bad2.png": b""})
+    dataset = open_dataset(data, validation_fraction=0.2)
+    prepared = prepare(dataset, quick_config(), skip_broken=True, progress=False)
+    assert prepared.skipped == 2
+    kept = (*prepared.learning.samples, *prepared.validation.samples)
+    assert len(kept) == 20
+    assert not any("bad" in sample.name for sample in kept)
+    assert prepared.learning.make(0, 0)[0].shape[0] == 8
+
+
+def test_nothing_but_broken_images_is_an_error(tmp_path: Path, quick_config: MakeConfig) -> None:
+    path = tmp_path / "broken.zip"
+    with ZipFile(path, "w") as archive:
+        for i in range(4):
+            archive.writestr(f"train/a-{i}.png", b"no image")
+    with pytest.raises(DatasetError, match="has no images in the split 'train'"):
+        prepare(open_dataset(path), quick_config(), skip_broken=True, progress=False)
+
+
+def test_labels_that_fit_pass(make_data: MakeData, quick_config: MakeConfig) -> None:
+    dataset = open_dataset(make_data(**{"aabb0011-x.png": _png(96)}))  # 12 steps of 80 / 4
+    prepared = prepare(dataset, quick_config(), skip_broken=False, progress=False)
+    reader = make_networks(quick_config(), 5).reader
+    check_labels_fit(reader, prepared.learning)
+    check_labels_fit(reader, prepared.validation)
+
+
+def test_labels_too_long_for_the_time_steps_are_refused_by_name(
+    tmp_path: Path, quick_config: MakeConfig
+) -> None:
+    path = tmp_path / "data.zip"
+    with ZipFile(path, "w") as archive:
+        for name in ("aaaaa-x", "aabbb0-y", "ababab-z", "ab-0"):
+            archive.writestr(f"train/{name}.png", _png())  # 40 x 20 becomes 32 x 16: 8 time steps
+        archive.writestr("validation/aaaaaa-v.png", _png())
+    prepared = prepare(open_dataset(path), quick_config(), skip_broken=False, progress=False)
+    reader = make_networks(quick_config(), 5).reader
+    expected = "one between equal neighbours. Received: train/aaaaa-x.png (needs 9, has 8); " + (
+        "train/aabbb0-y.png (needs 9, has 8). Fix the labels, or choose a preset with more time"
+    )
+    with pytest.raises(LabelError, match=re.escape(expected)):
+        check_labels_fit(reader, prepared.learning)
+    with pytest.raises(LabelError, match=r"validation/aaaaaa-v\.png \(needs 11, has 8\)\. Fix"):
+        check_labels_fit(reader, prepared.validation)
+
+
+def test_many_labels_that_are_too_long_are_counted(
+    make_data: MakeData, quick_config: MakeConfig
+) -> None:
+    files = {f"aaaaa-z{i:02d}.png": _png() for i in range(LISTED + 3)}
+    dataset = open_dataset(make_data(**files), validation_fraction=0.01)
+    prepared = prepare(dataset, quick_config(), skip_broken=False, progress=False)
+    with pytest.raises(LabelError, match=r"\(needs 9, has 8\) and [23] more\. Fix") as caught:
+        check_labels_fit(make_networks(quick_config(), 5).reader, prepared.learning)
+    assert str(caught.value).count("needs 9") == LISTED

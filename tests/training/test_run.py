@@ -1,0 +1,140 @@
+"""A run folder says what was trained, and is only gone on with as what it is."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from crnn_captcha.errors import ConfigError, RunError
+from crnn_captcha.training import run as run_module
+from crnn_captcha.training.config import PRESETS, change, make_config
+from crnn_captcha.training.run import RunFolder, best_row, run_config
+
+ROWS = [
+    {"epoch": 1, "val_loss": 3.0, "val_exact_match": 0.1, "val_cer": 0.9},
+    {"epoch": 2, "val_loss": 1.0, "val_exact_match": 0.2, "val_cer": 0.8},
+    {"epoch": 3, "val_loss": 2.0, "val_exact_match": 0.4, "val_cer": 0.3},
+    {"epoch": 4, "val_loss": 1.0, "val_exact_match": 0.4, "val_cer": 0.3},
+]
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    folder.start(make_config("classic", ["seed=5"]), Path("data.zip"))
+    return folder
+
+
+def test_things_lie_where_the_contract_says() -> None:
+    folder = RunFolder(Path("run"))
+    assert folder.config_file == Path("run/config.toml")
+    assert folder.history_file == Path("run/history.csv")
+    assert folder.best_model == Path("run/models/best_crnn_model.keras")
+    assert folder.bundle == Path("run/bundle.onnx")
+    assert folder.checkpoints == Path("run/checkpoint")
+    assert folder.report == Path("run/report")
+    assert folder.tensorboard == Path("run/tensorboard")
+
+
+def test_a_new_run_may_have_a_missing_or_empty_folder(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "missing").check_new()
+    RunFolder(tmp_path).check_new()
+
+
+def test_a_new_run_needs_a_folder_with_nothing_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    for path in (tmp_path, file):
+        expected = f"A new run needs a new or empty folder. Received: {path}. Go on with the run"
+        with pytest.raises(RunError, match=re.escape(expected)):
+            RunFolder(path).check_new()
+
+
+def test_a_started_run_tells_its_configuration_and_facts(started: RunFolder) -> None:
+    assert started.exists
+    assert started.load_config() == make_config("classic", ["seed=5"])
+    facts = started.facts()
+    assert facts["data"] == str(Path("data.zip").resolve())
+    for package in ("crnn-captcha", "keras", "tensorflow", "numpy", "opencv-python-headless"):
+        assert facts[package] == version(package)
+    assert re.fullmatch("[0-9a-f]{40}|unknown", facts["commit"])
+    assert {"python", "machine"} <= set(facts)
+
+
+def test_without_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run_module._commit() == "unknown"
+
+
+def test_outside_of_a_checkout_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    assert run_module._commit() == "unknown"
+
+
+def test_no_run_is_an_error(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert not folder.exists
+    for ask in (folder.load_config, folder.facts):
+        with pytest.raises(RunError, match=r"A run folder holds a config\.toml\. Received: "):
+            ask()
+
+
+def test_history_survives(started: RunFolder) -> None:
+    assert started.read_history() == []
+    rows = [{"epoch": 1, "loss": 0.1 + 0.2, "val_loss": float("inf")}, {"epoch": 2, "loss": 1e-300,
+             "val_loss": 3}]  # fmt: skip
+    started.write_history(rows)
+    assert started.read_history() == rows  # to the last bit
+    assert started.history_file.read_text().splitlines()[0] == "epoch,loss,val_loss"
+    started.write_history([])
+    assert started.read_history() == []
+
+
+@pytest.mark.parametrize("text", ["epoch,loss\n1,none\n", "epoch,loss\n1\n", "epoch\n1,2\n"])
+def test_a_history_that_is_no_table_of_numbers_is_an_error(started: RunFolder, text: str) -> None:
+    started.history_file.write_text(text)
+    with pytest.raises(RunError, match=r"history\.csv isn't a table of numbers: "):
+        started.read_history()
+
+
+@pytest.mark.parametrize(
+    ("monitor", "epoch"), [("val_loss", 2), ("val_exact_match", 3), ("val_cer", 3)]
+)
+def test_the_best_epoch_is_the_first_with_the_best_figure(monitor: str, epoch: int) -> None:
+    assert best_row(ROWS, monitor)["epoch"] == epoch
+    assert best_row([], monitor) == {}
+
+
+def test_a_new_run_takes_a_preset_and_settings(tmp_path: Path) -> None:
+    run = tmp_path / "new"
+    for resume in (False, True):  # nothing to go on with is begun anew
+        config = run_config(run, preset="classic", settings=["seed=3"], resume=resume)
+        assert config == change(PRESETS["classic"], ["seed=3"])
+    assert run_config(run, preset=None, settings=[], resume=False) == PRESETS["standard"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings"),
+    [(None, []), ("classic", []), (None, ["seed=5"]), ("classic", ["training.epochs=50"])],
+)
+def test_a_resumed_run_keeps_its_configuration(
+    started: RunFolder, preset: str | None, settings: list[str]
+) -> None:
+    config = run_config(started.path, preset=preset, settings=settings, resume=True)
+    assert config == started.load_config()
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings"), [("standard", []), (None, ["seed=6"]), (None, ["training.epochs=9"])]
+)
+def test_a_resumed_run_refuses_another_configuration(
+    started: RunFolder, preset: str | None, settings: list[str]
+) -> None:
+    expected = (
+        r"--resume goes on with the configuration in .*config\.toml\. Received: other options"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        run_config(started.path, preset=preset, settings=settings, resume=True)
