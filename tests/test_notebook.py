@@ -12,12 +12,12 @@ NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "train.ipynb"
 
 
 @pytest.mark.slow
-def test_the_notebook_trains_and_shows_pictures(tmp_path: Path, tiny_zip: Path) -> None:
+def test_the_notebook_trains_and_shows_pictures(tmp_path: Path, captchas: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     settings = ["training.epochs=1", "model.filters=[4, 4, 4, 4, 8]", "model.units=[8]"]
     parameters.source = (
-        f"DATA = {str(tiny_zip)!r}\nRUN = 'run'\nPRESET = 'standard'\nSETTINGS = {settings!r}"
+        f"DATA = {str(captchas)!r}\nRUN = 'run'\nPRESET = 'standard'\nSETTINGS = {settings!r}"
     )
 
     nbclient.NotebookClient(

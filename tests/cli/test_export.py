@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def test_what_is_no_run_is_one_line_and_exit_2(
     assert exit_.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"crnn-captcha: {message}")
-    assert os.listdir() == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_file_to_write_must_be_named(tiny_run: Path) -> None:

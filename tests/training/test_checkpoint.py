@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from crnn_captcha.errors import RunError
 from crnn_captcha.training.checkpoint import KEPT, Checkpoint, load_checkpoint, save_checkpoint
@@ -21,7 +22,7 @@ STATE = {"epoch": 2, "best": float("-inf"), "history": [{"loss": 0.1 + 0.2}], "d
 
 
 def _checkpoint(value: float) -> Checkpoint:
-    arrays = [
+    arrays: list[NDArray[Any]] = [
         np.full([3, 2], value, np.float32),
         np.array(7, np.int64),
         np.array([1, 2**32 - 1], np.uint32),

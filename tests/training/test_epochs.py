@@ -54,6 +54,16 @@ def train(captchas: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
 
 
 @pytest.fixture(scope="module")
+def whole(
+    captchas: Path, tiny_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run of `tiny_settings` in this process that nothing happened to. Not to be changed."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    _train_only(captchas, run, tiny_config())
+    return run
+
+
+@pytest.fixture(scope="module")
 def plateau_config(quick_config: MakeConfig) -> Config:
     """Writes a checkpoint each step. As nothing is read yet, the learning rate falls each epoch."""
     return quick_config(
@@ -67,11 +77,15 @@ def uninterrupted(
 ) -> RunFolder:
     """A run of `plateau_config` that nothing happened to. Not to be changed."""
     folder = RunFolder(tmp_path_factory.mktemp("runs") / "uninterrupted")
+    _train_only(captchas, folder.path, plateau_config)
+    return folder
+
+
+def _train_only(data: Path, run: Path, config: Config) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "export", lambda *args, **options: 1.0)
         patch.setattr(loop, "write_training_report", lambda *args, **options: None)
-        loop.train(captchas, folder.path, plateau_config, progress=False)
-    return folder
+        loop.train(data, run, config, progress=False)
 
 
 def _history(run: Path | RunFolder) -> list[Mapping[str, float]]:
@@ -100,10 +114,10 @@ def _assert_ended_alike(run: Path, other: Path | RunFolder) -> None:
 
 
 def test_the_same_seed_gives_the_same_history(
-    train: Train, tiny_config: MakeConfig, tiny_run: Path, tmp_path: Path
+    train: Train, tiny_config: MakeConfig, whole: Path, tmp_path: Path
 ) -> None:
     train(tmp_path / "again", tiny_config())
-    _assert_ended_alike(tmp_path / "again", tiny_run)
+    _assert_ended_alike(tmp_path / "again", whole)
 
 
 def test_another_seed_gives_another_history(
@@ -160,7 +174,7 @@ def _kill_at(monkeypatch: pytest.MonkeyPatch, where: str, count: int, *, after: 
 def test_a_killed_training_with_all_that_is_random_ends_as_one_that_was_not(
     train: Train,
     tiny_config: MakeConfig,
-    tiny_run: Path,
+    whole: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -174,7 +188,7 @@ def test_a_killed_training_with_all_that_is_random_ends_as_one_that_was_not(
     ]
     result = train(run, RunFolder(run).load_config(), resume=True)
     assert result.epochs == 3
-    _assert_ended_alike(run, tiny_run)
+    _assert_ended_alike(run, whole)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +271,7 @@ def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(
 def test_without_any_whole_checkpoint_it_does_not_go_on(train: Train, halfway: RunFolder) -> None:
     for path in halfway.checkpoints.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(RunError, match="All checkpoints in .* are damaged"):
+    with pytest.raises(RunError, match=r"All checkpoints in .* are damaged"):
         train(halfway.path, halfway.load_config(), resume=True)
 
 

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import onnx
 import pytest
-
 from conftest import MakeConfig
+
 from crnn_captcha.batches import Batches
 from crnn_captcha.bundle import Bundle, BundleMetadata, read_bundle
 from crnn_captcha.charset import Charset
@@ -100,7 +100,7 @@ def test_a_bundle_can_be_written_again(tiny_run: Path, tmp_path: Path) -> None:
     assert export_run(tiny_run, out) == 1.0
     images = np.random.default_rng(0).integers(0, 256, (2, 48, 16, 3), np.uint8)
     logits = [Recognizer(path).logits(images) for path in (out, tiny_run)]
-    np.testing.assert_array_equal(*logits)
+    np.testing.assert_array_equal(logits[0], logits[1])
     assert read_bundle(out).metadata == read_bundle(RunFolder(tiny_run).bundle).metadata
 
 

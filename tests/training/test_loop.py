@@ -16,8 +16,8 @@ from zipfile import ZipFile
 import keras
 import numpy as np
 import pytest
-
 from conftest import MakeConfig
+
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import ConfigError, DatasetError, LabelError, MissingExtraError, RunError
 from crnn_captcha.evaluation import evaluate
@@ -143,7 +143,7 @@ def test_a_finished_run_resumed_only_writes_its_bundle_again(
     assert result.epochs == 3
     images = np.random.default_rng(0).integers(0, 256, (2, 48, 16, 3), np.uint8)
     logits = [Recognizer(path).logits(images) for path in (run, tiny_run)]
-    np.testing.assert_array_equal(*logits)
+    np.testing.assert_array_equal(logits[0], logits[1])
     assert (run / "history.csv").read_text() == (tiny_run / "history.csv").read_text()
 
 

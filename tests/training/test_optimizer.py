@@ -61,5 +61,5 @@ def test_the_norm_of_the_whole_gradient_is_clipped(
     clip_norm: float, expected: float | None
 ) -> None:
     for name in ("adam", "adamw"):
-        config = OptimizerConfig(name=name, clip_norm=clip_norm)  # type: ignore[arg-type]
+        config = OptimizerConfig(name=name, clip_norm=clip_norm)
         assert make_optimizer(config, steps=10).global_clipnorm == expected

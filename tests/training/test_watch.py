@@ -89,7 +89,7 @@ def test_a_signal_stops_after_the_step_under_way(
     state, saved = State("data"), []  # type: tuple[State, list[int]]
     watch = _watch(state, saved)
 
-    class Interrupter(keras.callbacks.Callback):
+    class Interrupter(keras.callbacks.Callback):  # type: ignore[misc]
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
             if batch == 1:
                 os.kill(os.getpid(), number)

@@ -150,7 +150,8 @@ class TrainingConfig:
         patience: epochs without a better figure after which training stops.
         checkpoint_s: seconds between checkpoints within an epoch.
         mixed_precision: compute in 16 bits (bfloat16 on a CPU, float16 on a GPU).
-        deterministic: the same seed gives the same history on the same machine.
+        deterministic: the same seed gives the same history on the same machine, each training in
+            a process of its own.
         tensorboard: also write logs for TensorBoard to the run's `tensorboard/`.
     """
 

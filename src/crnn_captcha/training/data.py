@@ -22,7 +22,8 @@ class CaptchaDataGenerator(keras.utils.PyDataset):
 
     Args:
         batches: what to pass on.
-        epoch: the first epoch; each end of an epoch counts on.
+        epoch: whose order comes first; each `on_epoch_end` counts on (`fit` calls it once before it
+            starts).
         workers: threads or processes that make batches ahead; 1 makes them one by one.
         use_multiprocessing: processes instead of threads, in Python's current start method.
 

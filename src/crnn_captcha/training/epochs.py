@@ -82,7 +82,10 @@ class Epochs:
         checkpoint = load_checkpoint(self.folder.checkpoints)
         if checkpoint is None:
             return
-        state = State(**checkpoint.state)
+        try:
+            state = State(**checkpoint.state)
+        except TypeError as error:
+            raise self._does_not_fit() from error
         if state.data != self.state.data:
             raise RunError(
                 "--resume goes on with the data that the run was started with. Received: other "
@@ -90,14 +93,17 @@ class Epochs:
             )
         variables = self._variables()
         if [tuple(v.shape) for v in variables] != [array.shape for array in checkpoint.arrays]:
-            raise RunError(
-                f"The checkpoint in {self.folder.checkpoints} doesn't fit this version's network. "
-                "Train again into another folder."
-            )
+            raise self._does_not_fit()
         for variable, array in zip(variables, checkpoint.arrays, strict=True):
             variable.assign(array)
         self.state = state
         self.folder.write_history(state.history)
+
+    def _does_not_fit(self) -> RunError:
+        return RunError(
+            f"The checkpoint in {self.folder.checkpoints} doesn't fit this version's network. "
+            "Train again into another folder."
+        )
 
     def save(self) -> None:
         """Writes a checkpoint of this moment."""
