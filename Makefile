@@ -54,4 +54,5 @@ $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
 
 $(BIN)/python:
 	@echo "Making a virtual environment in $(VENV) with $$($(PYTHON) --version)."
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

@@ -18,7 +18,7 @@ from crnn_captcha.generator import generate
 from crnn_captcha.images import decode_image
 from crnn_captcha.preprocessing import stack
 from crnn_captcha.training.config import AugmentationConfig, Config, make_config
-from crnn_captcha.training.loop import _build  # the same network, settings and optimizer
+from crnn_captcha.training.loop import build_networks  # the same network, settings and optimizer
 
 CHARSET = Charset(string.digits + string.ascii_lowercase)  # what is drawn
 POOL_BATCHES = 8  # the batch is the middle one by width of so many
@@ -62,7 +62,7 @@ def main() -> None:
     }
     (folder / "network.json").write_text(json.dumps(description), encoding="utf-8")
 
-    learner = _build(config, num_classes, STEPS_PER_EPOCH).learner
+    learner = build_networks(config, num_classes, STEPS_PER_EPOCH).learner
     heads = len(learner.outputs)
     targets = labels if heads == 1 else [labels] * heads
     facts = {

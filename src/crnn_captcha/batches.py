@@ -6,6 +6,7 @@ Nothing here needs Keras: a worker process that makes batches starts in a fracti
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -85,7 +86,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self.samples) // self.batch_size)
+        return len(self.order(0)) if self.seed is None else -(-len(self.samples) // self.batch_size)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_order": None}
@@ -143,9 +144,7 @@ class Batches:
         size = self.batch_size
         positions = np.arange(len(self.samples))
         if self.seed is None:
-            if self.like_widths:
-                positions = positions[np.argsort(self.widths, kind="stable")]
-            return [positions[i : i + size] for i in range(0, len(positions), size)]
+            return self._in_sequence(positions)
         random = np.random.default_rng([self.seed, epoch])
         positions = random.permutation(positions)
         if not self.like_widths:
@@ -156,6 +155,14 @@ class Batches:
             pool = pool[np.argsort(self.widths[pool], kind="stable")]
             batches += [pool[i : i + size] for i in range(0, len(pool), size)]
         return [batches[i] for i in random.permutation(len(batches))]
+
+    def _in_sequence(self, positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Batches of one width each, as reading makes them, or in the samples' own order."""
+        groups = [positions]
+        if self.like_widths:
+            groups = [np.flatnonzero(self.widths == width) for width in np.unique(self.widths)]
+        size = self.batch_size
+        return [group[i : i + size] for group in groups for i in range(0, len(group), size)]
 
     def make(self, epoch: int, index: int) -> Batch:
         """One batch.
@@ -278,6 +285,7 @@ _in_process: Batches | None = None  # what this worker process makes batches of
 
 def _start_process(batches: Batches) -> None:
     global _in_process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the training alone
     _in_process = batches
 
 

@@ -155,11 +155,11 @@ def test_an_os_error_is_one_line_and_exit_2(
     assert capsys.readouterr().err == line
 
 
-def test_ctrl_c_is_one_line_and_exit_130(
+def test_ctrl_c_is_one_line_and_exit_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     raise_in_command(monkeypatch, KeyboardInterrupt())
-    assert run_main(monkeypatch, "read") == 130
+    assert run_main(monkeypatch, "read") == 1
     assert capsys.readouterr().err.strip() == "crnn-captcha: stopped."
 
 

@@ -13,6 +13,7 @@ import pytest
 from conftest import MakeConfig
 
 from crnn_captcha.charset import Charset
+from crnn_captcha.cli import check
 from crnn_captcha.decoding import greedy_decode
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.metrics import exact_match
@@ -160,3 +161,14 @@ def test_an_image_too_small_for_the_backbone_is_refused() -> None:
 def test_too_few_filters_for_the_backbone_are_refused(tiny_config: MakeConfig) -> None:
     with pytest.raises(ConfigError, match=r"The backbone 'resnet' with filters \[4\] can't"):
         make_networks(tiny_config("model.filters=[4]"), 5)
+
+
+def test_check_knows_the_fewest_time_steps_of_the_presets() -> None:
+    fewest = []
+    for config in PRESETS.values():
+        (resize,) = [s for s in config.pipeline.stages if s.name == "resize_height"]
+        width = config.pipeline.fixed_width or int(resize.parameters["min_width"])
+        reader = make_networks(config, num_classes=3).reader
+        shape = (1, width, config.pipeline.height, config.pipeline.channels)
+        fewest.append(reader.compute_output_shape(shape)[1])
+    assert min(fewest) == check.TIME_STEPS

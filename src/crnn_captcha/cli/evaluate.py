@@ -75,4 +75,5 @@ def evaluate(
 
 def _cut(training: Mapping[str, Any]) -> dict[str, Any]:
     """The validation split is cut out of train as it was for this model's training."""
-    return {name: training[name] for name in ("seed", "validation_fraction") if name in training}
+    kinds = {"seed": int, "validation_fraction": float}  # a bundle may say anything
+    return {name: training[name] for name in kinds if type(training.get(name)) is kinds[name]}

@@ -24,7 +24,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "export": "Write a run's best model as one file.",
     }
 )  # in the order that a newcomer needs them; each is cli/NAME.py
-STOPPED = 130  # 128 + SIGINT: what a shell expects after Ctrl-C
+STOPPED = 1  # by Ctrl-C: done in part
 
 
 class _Commands(click.Group):

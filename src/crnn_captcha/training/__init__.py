@@ -7,10 +7,11 @@ Importing this package makes Keras know our loss and layers, so that a run's
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 from collections.abc import Iterator
 
-from crnn_captcha.errors import MissingExtraError
+from crnn_captcha.errors import ConfigError, MissingExtraError
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # only counts before the import
@@ -29,17 +30,21 @@ def _standard_error_closed() -> Iterator[None]:
         os.close(nowhere)
 
 
-try:
-    with _standard_error_closed():
-        import keras
-        import tensorflow
+# What the extra `train` brings: looked for now, not after hours of training.
+NEEDED = ("keras", "matplotlib", "msgspec", "onnx", "tensorflow", "tf2onnx", "tomli_w")
+if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+    raise MissingExtraError(f"Training (which lacks {', '.join(missing)})", "train")
+with _standard_error_closed():
+    import keras
+    import tensorflow
 
-        tensorflow.config.list_physical_devices()  # looks for GPUs, and complains of none
-except ImportError as error:
-    raise MissingExtraError("Training", "train") from error
+    tensorflow.config.list_physical_devices()  # looks for GPUs, and complains of none
 
 if keras.backend.backend() != "tensorflow":
-    raise MissingExtraError("Training with Keras on TensorFlow (KERAS_BACKEND=tensorflow)", "train")
+    raise ConfigError(
+        "Training needs Keras on TensorFlow. Received: the backend "
+        f"'{keras.backend.backend()}'. Unset KERAS_BACKEND, or set it to tensorflow."
+    )
 
 from crnn_captcha.training.config import DEFAULT_PRESET, PRESETS, Config, make_config
 from crnn_captcha.training.data import CaptchaDataGenerator

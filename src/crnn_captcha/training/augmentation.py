@@ -15,11 +15,14 @@ from keras import layers, ops
 from crnn_captcha.training.config import AugmentationConfig
 
 
-@keras.saving.register_keras_serializable(package="crnn_captcha")
-class RandomChannelPermutation(layers.Layer):
-    """Swaps the colour channels, each image in its own way: a letter's colour says nothing.
+class RandomChange(layers.Layer):
+    """Changes images in training, each in its own way; leaves them alone otherwise.
 
-    Takes and returns float (batch, width, height, channels); does nothing outside of training.
+    Takes and returns float (batch, width, height, channels). Where a change leaves room, it is
+    filled with background (0).
+
+    Args:
+        seed: of all that is drawn at random.
     """
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
@@ -28,13 +31,16 @@ class RandomChannelPermutation(layers.Layer):
         self.generator = keras.random.SeedGenerator(seed)
 
     def call(self, images: Any, training: bool = False) -> Any:
-        """Permutes when `training`."""
-        if not training:
-            return images
-        batch, channels = ops.shape(images)[0], images.shape[-1]
-        keys = keras.random.uniform((batch, channels), seed=self.generator)
-        order = ops.one_hot(ops.argsort(keys, axis=-1), channels, dtype=images.dtype)
-        return ops.einsum("bwhc,bdc->bwhd", images, order)  # one image, one order
+        """Changes images when `training`."""
+        return self.change(images) if training else images
+
+    def change(self, images: Any) -> Any:
+        """The changed images."""
+        raise NotImplementedError
+
+    def draw(self, shape: tuple[Any, ...], low: float = 0.0, high: float = 1.0) -> Any:
+        """Uniformly random float32 of `shape`, from `low` to `high`."""
+        return keras.random.uniform(shape, low, high, seed=self.generator)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Shapes stay as they are."""
@@ -46,11 +52,20 @@ class RandomChannelPermutation(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="crnn_captcha")
-class RandomSlant(layers.Layer):
-    """Slants text about its middle line, each image by its own angle.
+class RandomChannelPermutation(RandomChange):
+    """Swaps the colour channels: a letter's colour says nothing."""
 
-    Takes and returns float (batch, width, height, channels), filled with background (0); does
-    nothing outside of training.
+    def change(self, images: Any) -> Any:
+        """Swaps channels, one order an image."""
+        batch, channels = ops.shape(images)[0], images.shape[-1]
+        order = ops.argsort(self.draw((batch, channels)), axis=-1)
+        order = ops.one_hot(order, channels, dtype=images.dtype)
+        return ops.einsum("bwhc,bdc->bwhd", images, order)
+
+
+@keras.saving.register_keras_serializable(package="crnn_captcha")
+class RandomSlant(RandomChange):
+    """Slants text about its middle line.
 
     Args:
         degrees: the largest angle, either way.
@@ -58,39 +73,30 @@ class RandomSlant(layers.Layer):
     """
 
     def __init__(self, degrees: float, seed: int | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(seed, **kwargs)
         self.degrees = degrees
-        self.seed = seed
-        self.generator = keras.random.SeedGenerator(seed)
 
-    def call(self, images: Any, training: bool = False) -> Any:
-        """Slants when `training`."""
-        if not training:
-            return images
+    def change(self, images: Any) -> Any:
+        """Slants, one angle an image."""
         batch, height = ops.shape(images)[0], images.shape[2]
         limit = math.radians(self.degrees)
-        slope = ops.tan(keras.random.uniform((batch,), -limit, limit, seed=self.generator))
+        slope = ops.tan(self.draw((batch,), -limit, limit))
         zero, one = ops.zeros_like(slope), ops.ones_like(slope)
         # An output pixel (x across the text, y along it) comes from (x, y + slope * (x - middle)).
         offset = -slope * (height - 1) / 2
         rows = [one, zero, zero, slope, one, offset, zero, zero]
         return ops.image.affine_transform(images, ops.stack(rows, axis=1), fill_mode="constant")
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Shapes stay as they are."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
-        return super().get_config() | {"degrees": self.degrees, "seed": self.seed}
+        return super().get_config() | {"degrees": self.degrees}
 
 
 @keras.saving.register_keras_serializable(package="crnn_captcha")
-class RandomShrink(layers.Layer):
-    """Scales text down along and across, each image by its own shares, and never cuts it off.
+class RandomShrink(RandomChange):
+    """Scales text down along and across, and puts it anywhere in the room that this leaves.
 
-    It is put anywhere in the room that this leaves. Takes and returns float (batch, width, height,
-    channels), filled with background (0); does nothing outside of training.
+    Nothing is ever cut off.
 
     Args:
         share: the largest share that is taken off the width, and off the height.
@@ -98,18 +104,14 @@ class RandomShrink(layers.Layer):
     """
 
     def __init__(self, share: float, seed: int | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(seed, **kwargs)
         self.share = share
-        self.seed = seed
-        self.generator = keras.random.SeedGenerator(seed)
 
-    def call(self, images: Any, training: bool = False) -> Any:
-        """Shrinks when `training`."""
-        if not training:
-            return images
+    def change(self, images: Any) -> Any:
+        """Shrinks, to one size and place an image."""
         batch, width, height = ops.shape(images)[:3]
-        shares = keras.random.uniform((batch, 2), 1 - self.share, 1, seed=self.generator)
-        places = keras.random.uniform((batch, 2), seed=self.generator)
+        shares = self.draw((batch, 2), 1 - self.share, 1)
+        places = self.draw((batch, 2))
         size = ops.stack([ops.cast(height, "float32"), ops.cast(width, "float32")])
         start = places * (1 - shares) * (size - 1)  # of the text, in output pixels: across, along
         across, along = 1 / shares[:, 0], 1 / shares[:, 1]
@@ -118,20 +120,14 @@ class RandomShrink(layers.Layer):
         rows = [across, zero, -start[:, 0] * across, zero, along, -start[:, 1] * along, zero, zero]
         return ops.image.affine_transform(images, ops.stack(rows, axis=1), fill_mode="constant")
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Shapes stay as they are."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
-        return super().get_config() | {"share": self.share, "seed": self.seed}
+        return super().get_config() | {"share": self.share}
 
 
 @keras.saving.register_keras_serializable(package="crnn_captcha")
-class RandomLines(layers.Layer):
+class RandomLines(RandomChange):
     """Draws lines over text, in the colour (1) that black lines have in an inverted image.
-
-    Takes and returns float (batch, width, height, channels); does nothing outside of training.
 
     Args:
         count: lines that may be drawn; each is, or isn't, with equal chance.
@@ -139,44 +135,32 @@ class RandomLines(layers.Layer):
     """
 
     def __init__(self, count: int, seed: int | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(seed, **kwargs)
         self.count = count
-        self.seed = seed
-        self.generator = keras.random.SeedGenerator(seed)
 
-    def call(self, images: Any, training: bool = False) -> Any:
-        """Draws when `training`."""
-        if not training:
-            return images
+    def change(self, images: Any) -> Any:
+        """Draws lines."""
         batch, width, height = ops.shape(images)[:3]
         along = ops.arange(width, dtype="float32")[:, None]
         across = ops.arange(height, dtype="float32")[None, :]
-        for _ in range(self.count):
-            drawn = self._line(batch, width, height, along, across)  # (batch, width, height)
-            images = ops.maximum(images, ops.cast(drawn[..., None], images.dtype))
-        return images
-
-    def _line(self, batch: Any, width: Any, height: Any, along: Any, across: Any) -> Any:
-        def draw(low: float, high: float) -> Any:
-            return keras.random.uniform((batch, 1, 1), low, high, seed=self.generator)
-
         width, height = ops.cast(width, "float32"), ops.cast(height, "float32")
-        angle = draw(-1, 1) ** 3 * (math.pi / 2)  # most lines run along the text
-        y, x = along - draw(0, 1) * width, across - draw(0, 1) * height
-        beside = ops.abs(y * ops.sin(angle) - x * ops.cos(angle))
-        reach = ops.abs(y * ops.cos(angle) + x * ops.sin(angle))
-        half_thickness, half_length = draw(0.3, 0.8), draw(0.05, 0.5) * width
-        ink = ops.clip(half_thickness + 0.5 - beside, 0, 1)  # a soft edge of one pixel
-        there = ops.logical_and(reach < half_length, draw(0, 1) < 0.5)
-        return ops.where(there, ink, 0.0)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Shapes stay as they are."""
-        return input_shape
+        for _ in range(self.count):
+            one = (batch, 1, 1)
+            angle = self.draw(one, -1, 1) ** 3 * (math.pi / 2)  # most lines run along the text
+            y, x = along - self.draw(one) * width, across - self.draw(one) * height
+            beside = ops.abs(y * ops.sin(angle) - x * ops.cos(angle))  # (batch, width, height)
+            reach = ops.abs(y * ops.cos(angle) + x * ops.sin(angle))
+            half_thickness = self.draw(one, 0.3, 0.8)
+            ink = ops.clip(half_thickness + 0.5 - beside, 0, 1)  # a soft edge of one pixel
+            there = reach < self.draw(one, 0.05, 0.5) * width
+            there = ops.logical_and(there, self.draw(one) < 0.5)
+            line = ops.where(there, ink, 0.0)[..., None]
+            images = ops.maximum(images, ops.cast(line, images.dtype))
+        return images
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
-        return super().get_config() | {"count": self.count, "seed": self.seed}
+        return super().get_config() | {"count": self.count}
 
 
 @keras.saving.register_keras_serializable(package="crnn_captcha")

@@ -305,7 +305,10 @@ def from_toml(text: str) -> Config:
 
 def read_facts(text: str) -> dict[str, str]:
     """The facts about a training (data, versions, commit) in a run's `config.toml`."""
-    return {key: str(value) for key, value in _load(text).get("facts", {}).items()}
+    facts = _load(text).get("facts", {})
+    if not isinstance(facts, dict):
+        raise ConfigError(f"The facts in config.toml are a table. Received: {facts!r}.")
+    return {key: str(value) for key, value in facts.items()}
 
 
 def to_toml(config: Config, facts: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import time
@@ -69,8 +70,9 @@ class Epochs:
                 if watch.stopping:
                     reason = reason or "Stopped as told."
                 self.save()
-        if not self.folder.best_model.is_file():  # stopped in the first epoch
+        if not self.state.best_epoch:  # stopped in the first epoch
             self._save_model()
+            self.folder.write_history(self.state.history)
         return reason, watch.stopping
 
     def restore(self) -> None:
@@ -166,7 +168,8 @@ class Epochs:
                 raise batches.error from None  # TensorFlow knows only its text
             raise
         finally:
-            stream.close()
+            with contextlib.suppress(ValueError):  # TensorFlow's thread may be in it just now
+                stream.close()
 
     def _as_tensors(self, batches: WaitingTime) -> tf.data.Dataset:
         pipeline = self.config.pipeline
@@ -263,7 +266,7 @@ class Epochs:
 
 def _fingerprint(samples: Sequence[Sample]) -> str:
     names = "\n".join(f"{sample.name}\t{sample.label}" for sample in samples)
-    return hashlib.sha256(names.encode()).hexdigest()
+    return hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _duration(seconds: float) -> str:

@@ -160,9 +160,13 @@ def _agreement(reader: keras.Model, recognizer: Recognizer, batches: Batches) ->
 
 def _open_data(path: str | Path | None, folder: RunFolder, config: Config) -> Dataset:
     fraction = config.data.validation_fraction
-    return open_dataset(
-        path or folder.facts()["data"], validation_fraction=fraction, seed=config.seed
-    )
+    where = Path(path or folder.facts().get("data", ""))
+    if not where.exists():
+        raise DatasetError(
+            f"An export is checked on the run's data. Received: {where}, which isn't there. "
+            "Say where the data lie now: export RUN --out FILE --data DATA."
+        )
+    return open_dataset(where, validation_fraction=fraction, seed=config.seed)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from crnn_captcha.training.export import export
 from crnn_captcha.training.losses import ctc_loss
 from crnn_captcha.training.model import Networks, make_networks
 from crnn_captcha.training.optimizer import make_optimizer
-from crnn_captcha.training.preparation import check_labels_fit, prepare
+from crnn_captcha.training.preparation import check_bundle_fits, check_labels_fit, prepare
 from crnn_captcha.training.report import write_training_report
 from crnn_captcha.training.run import RunFolder
 from crnn_captcha.training.watch import say
@@ -90,7 +90,7 @@ def train(
     Raises:
         DatasetError: if the data can't be used, or hold broken images.
         LabelError: if a label doesn't fit the charset or the time steps.
-        ConfigError: if the network can't be built.
+        ConfigError: if the network can't be built, or is too large for a bundle.
         RunError: if `run` can't be used, the data changed since, or the loss isn't finite.
         MissingExtraError: if logs for TensorBoard are asked for, and it isn't installed.
     """
@@ -110,7 +110,8 @@ def train(
             f"--resume goes on with the configuration in {folder.config_file}. Received: another. "
             "Give the same options, or train into another folder."
         )
-    networks = _build(config, prepared.charset.num_classes, len(prepared.learning))
+    networks = build_networks(config, prepared.charset.num_classes, len(prepared.learning))
+    check_bundle_fits(networks.reader, prepared.charset, config)
     for batches in (prepared.learning, prepared.validation):
         check_labels_fit(networks.reader, batches)
     if not continued:
@@ -134,7 +135,19 @@ def train(
     return TrainingResult(folder.path, len(history), row, reason, interrupted, prepared.skipped)
 
 
-def _build(config: Config, num_classes: int, steps_per_epoch: int) -> Networks:
+def build_networks(config: Config, num_classes: int, steps_per_epoch: int) -> Networks:
+    """The network of a configuration, ready to learn: seeded, compiled, its state made.
+
+    Sets Keras' global seed and dtype policy, and TensorFlow's determinism.
+
+    Args:
+        config: of the run.
+        num_classes: characters and the blank.
+        steps_per_epoch: batches in an epoch, which learning rates are scheduled by.
+
+    Raises:
+        ConfigError: if the network can't be built.
+    """
     keras.utils.set_random_seed(config.seed)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()

@@ -9,12 +9,14 @@ import keras
 import numpy as np
 
 from crnn_captcha.batches import Batches
+from crnn_captcha.bundle import MAX_BUNDLE_BYTES, BundleMetadata
 from crnn_captcha.charset import Charset, required_time_steps
 from crnn_captcha.dataset import Dataset, Sample, Split
-from crnn_captcha.errors import DatasetError, LabelError
+from crnn_captcha.errors import ConfigError, DatasetError, LabelError
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.watch import progress_bar
 
+BYTES_A_WEIGHT = 4  # float32
 LISTED = 10  # labels that an error shows, of however many
 
 
@@ -43,6 +45,22 @@ def check_labels_fit(reader: keras.Model, batches: Batches) -> None:
             "A label needs a time step for each character, and one between equal neighbours. "
             f"Received: {_listed(too_long)}. Fix the labels, or choose a preset with more time "
             "steps (wider images or fewer strides)."
+        )
+
+
+def check_bundle_fits(reader: keras.Model, charset: Charset, config: Config) -> None:
+    """Refuses before training what no bundle could hold after it.
+
+    Raises:
+        BundleError: if the charset has characters that can't be printed.
+        ConfigError: if the network has too many weights.
+    """
+    BundleMetadata(charset, config.pipeline, {})
+    weights = reader.count_params()
+    if weights * BYTES_A_WEIGHT > MAX_BUNDLE_BYTES:
+        raise ConfigError(
+            f"A bundle holds at most {MAX_BUNDLE_BYTES // BYTES_A_WEIGHT:,} weights. "
+            f"Received: a network of {weights:,}. Lower model.filters or model.units."
         )
 
 

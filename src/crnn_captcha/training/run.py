@@ -24,6 +24,16 @@ from crnn_captcha.training.config import (
 )
 
 HistoryRow = Mapping[str, float]
+HISTORY_COLUMNS = (
+    "epoch",
+    "loss",
+    "val_loss",
+    "val_exact_match",
+    "val_cer",
+    "learning_rate",
+    "seconds",
+    "waiting_seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -79,9 +89,10 @@ class RunFolder:
             RunError: if the folder already holds something.
         """
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            go_on = "Go on with the run in it by --resume, or name" if self.exists else "Name"
             raise RunError(
                 f"A new run needs a new or empty folder. Received: {self.path}. "
-                "Go on with the run in it by --resume, or name another folder."
+                f"{go_on} another folder."
             )
 
     def start(self, config: Config, data: Path) -> None:
@@ -107,12 +118,15 @@ class RunFolder:
                 f"A run folder holds a config.toml. Received: {self.path}. "
                 "Name the folder that `crnn-captcha train` was given with --out."
             )
-        return self.config_file.read_text(encoding="utf-8")
+        try:
+            return self.config_file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RunError(f"{self.config_file} isn't text in UTF-8: {error}.") from error
 
     def write_history(self, rows: Sequence[HistoryRow]) -> None:
         """Writes `history.csv` anew."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["epoch"])
+        writer = csv.DictWriter(text, fieldnames=HISTORY_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.history_file, text.getvalue())
@@ -121,15 +135,18 @@ class RunFolder:
         """The rows of `history.csv`, one for each finished epoch.
 
         Raises:
-            RunError: if it isn't a table of numbers.
+            RunError: if it isn't a table of numbers with `HISTORY_COLUMNS`.
         """
         if not self.history_file.is_file():
             return []
         with self.history_file.open(encoding="utf-8", newline="") as file:
             try:
-                return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-            except (TypeError, ValueError) as error:
-                raise RunError(f"{self.history_file} isn't a table of numbers: {error}") from error
+                return [
+                    {column: float(row[column]) for column in HISTORY_COLUMNS}
+                    for row in csv.DictReader(file)
+                ]
+            except (KeyError, TypeError, ValueError) as error:
+                raise RunError(f"{self.history_file} isn't a history: {error!r}") from error
 
 
 def run_config(
@@ -169,7 +186,7 @@ def best_row(rows: Sequence[HistoryRow], monitor: str) -> HistoryRow:
 def _facts(data: Path) -> dict[str, str]:
     packages = ("crnn-captcha", "keras", "tensorflow", "numpy", "opencv-python-headless")
     return {
-        "data": str(data.resolve()),
+        "data": str(data.resolve()).encode(errors="backslashreplace").decode(),
         "commit": _commit(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
@@ -178,7 +195,10 @@ def _facts(data: Path) -> dict[str, str]:
 
 
 def _commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    checkout = Path(__file__).parents[3]
+    if not (checkout / "src" / "crnn_captcha").is_dir():
+        return "unknown"  # installed, perhaps within somebody else's repository
+    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     except (OSError, subprocess.CalledProcessError):

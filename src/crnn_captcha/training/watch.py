@@ -74,7 +74,7 @@ class Watch(keras.callbacks.Callback):
         super().__init__()
         self.state = state
         self.stopping = False
-        self.clock: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)  # seconds, waited
+        self.clock: Callable[[], tuple[float, float]] = lambda: (state.seconds, state.waited)
         self._steps = steps
         self._epochs = epochs
         self._save = save
