@@ -28,6 +28,7 @@ sys.exit(f"imported: {heavy}" if heavy else 0)
 def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """The exit code of `crnn-captcha` with these arguments."""
     monkeypatch.setattr(sys, "argv", ["crnn-captcha", *arguments])
+    monkeypatch.setattr("crnn_captcha.cli.main._leave", sys.exit)  # not with pytest's threads
     with pytest.raises(SystemExit) as caught:
         main()
     assert isinstance(caught.value.code, int)
@@ -191,3 +192,24 @@ def test_an_error_in_a_process_of_its_own_shows_no_traceback(tmp_path: Path) -> 
 def test_commands_raise_when_called_as_functions(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["check", str(tmp_path / "nothing.zip")])
     assert isinstance(result.exception, DatasetError)
+
+
+WITH_A_HANGING_WORKER = """
+import threading, time
+from crnn_captcha.cli import main
+from crnn_captcha.errors import DatasetError
+
+def hang():
+    threading.Thread(target=time.sleep, args=[60]).start()
+    raise DatasetError("No batch came.")
+
+main.cli = hang
+main.main()
+"""
+
+
+def test_a_hanging_worker_does_not_keep_the_process() -> None:
+    command = [sys.executable, "-c", WITH_A_HANGING_WORKER]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "crnn-captcha: No batch came.\n"

@@ -11,7 +11,7 @@ import pytest
 from crnn_captcha.errors import ConfigError, RunError
 from crnn_captcha.training import run as run_module
 from crnn_captcha.training.config import PRESETS, change, make_config
-from crnn_captcha.training.run import RunFolder, best_row, run_config
+from crnn_captcha.training.run import HISTORY_COLUMNS, RunFolder, best_row, run_config
 
 ROWS = [
     {"epoch": 1, "val_loss": 3.0, "val_exact_match": 0.1, "val_cer": 0.9},
@@ -48,9 +48,14 @@ def test_a_new_run_needs_a_folder_with_nothing_in_it(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("mine")
     for path in (tmp_path, file):
-        expected = f"A new run needs a new or empty folder. Received: {path}. Go on with the run"
+        expected = f"A new run needs a new or empty folder. Received: {path}. Name another folder."
         with pytest.raises(RunError, match=re.escape(expected)):
             RunFolder(path).check_new()
+
+
+def test_where_a_run_is_the_way_on_is_named(started: RunFolder) -> None:
+    with pytest.raises(RunError, match="Go on with the run in it by --resume"):
+        started.check_new()
 
 
 def test_a_started_run_tells_its_configuration_and_facts(started: RunFolder) -> None:
@@ -84,11 +89,11 @@ def test_no_run_is_an_error(tmp_path: Path) -> None:
 
 def test_history_survives(started: RunFolder) -> None:
     assert started.read_history() == []
-    rows = [{"epoch": 1, "loss": 0.1 + 0.2, "val_loss": float("inf")}, {"epoch": 2, "loss": 1e-300,
-             "val_loss": 3}]  # fmt: skip
+    odd = (1, 0.1 + 0.2, float("inf"), 1e-300, 3, 0, -0.0, 1e300)
+    rows = [dict(zip(HISTORY_COLUMNS, values, strict=True)) for values in (odd, odd[::-1])]
     started.write_history(rows)
     assert started.read_history() == rows  # to the last bit
-    assert started.history_file.read_text().splitlines()[0] == "epoch,loss,val_loss"
+    assert started.history_file.read_text().splitlines()[0] == ",".join(HISTORY_COLUMNS)
     started.write_history([])
     assert started.read_history() == []
 
@@ -96,7 +101,7 @@ def test_history_survives(started: RunFolder) -> None:
 @pytest.mark.parametrize("text", ["epoch,loss\n1,none\n", "epoch,loss\n1\n", "epoch\n1,2\n"])
 def test_a_history_that_is_no_table_of_numbers_is_an_error(started: RunFolder, text: str) -> None:
     started.history_file.write_text(text)
-    with pytest.raises(RunError, match=r"history\.csv isn't a table of numbers: "):
+    with pytest.raises(RunError, match=r"history\.csv isn't a history: "):
         started.read_history()
 
 

@@ -182,8 +182,10 @@ class Epochs:
         images = tf.TensorSpec((None, None, pipeline.height, pipeline.channels), tf.uint8)
         labels = tf.TensorSpec((None, self.prepared.learning.label_width), tf.int32)
         signature = (images, labels if heads == 1 else (labels,) * heads)
-        options = tf.data.Options()  # for several GPUs: they share each batch
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        options = tf.data.Options()
+        options.autotune.enabled = False  # its thread sleeps up to a minute before an epoch can end
+        sharding = tf.data.experimental.AutoShardPolicy.OFF  # several GPUs share each batch
+        options.experimental_distribute.auto_shard_policy = sharding
         dataset = tf.data.Dataset.from_generator(rows, output_signature=signature)
         return dataset.with_options(options).prefetch(1)
 
