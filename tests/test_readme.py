@@ -44,7 +44,7 @@ def test_the_commands_run_in_the_order_given(newcomer: Path) -> None:
         for line in block.splitlines()
         if line.startswith("crnn-captcha ")
     ]
-    (drawing,) = re.findall(r"`(crnn-captcha generate [^`]+)`", README)
+    (drawing,) = re.findall(r"`(crnn-captcha generate captchas [^`]+)`", README)
     assert len(commands) == 5
     for line in [drawing.replace("2000", "300"), *commands]:
         _, *arguments = shlex.split(line, comments=True)

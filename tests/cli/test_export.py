@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -58,7 +57,6 @@ def test_what_is_no_run_is_one_line_and_exit_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("crnn_captcha.cli.main._leave", sys.exit)  # not with pytest's threads
     monkeypatch.setattr("sys.argv", ["crnn-captcha", "export", *arguments])
     with pytest.raises(SystemExit) as exit_:
         main()

@@ -28,7 +28,6 @@ sys.exit(f"imported: {heavy}" if heavy else 0)
 def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """The exit code of `crnn-captcha` with these arguments."""
     monkeypatch.setattr(sys, "argv", ["crnn-captcha", *arguments])
-    monkeypatch.setattr("crnn_captcha.cli.main._leave", sys.exit)  # not with pytest's threads
     with pytest.raises(SystemExit) as caught:
         main()
     assert isinstance(caught.value.code, int)
@@ -204,7 +203,7 @@ def hang():
     raise DatasetError("No batch came.")
 
 main.cli = hang
-main.main()
+main.run()
 """
 
 

@@ -117,7 +117,6 @@ def test_wrong_use_is_one_line_and_exit_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("crnn_captcha.cli.main._leave", sys.exit)  # not with pytest's threads
     command = ["crnn-captcha", "train", "data.zip", "--out", "run", *arguments]
     monkeypatch.setattr("sys.argv", command)
     with pytest.raises(SystemExit) as exit_:

@@ -138,7 +138,9 @@ def test_a_failed_export_leaves_the_bundle_there_was(
 
 def test_moved_data_can_be_named(run: Path, captchas: Path, tmp_path: Path) -> None:
     _set(run, f'data = "{captchas}"', f'data = "{tmp_path / "gone.zip"}"')
-    with pytest.raises(DatasetError, match=r"There is no data at '.*gone\.zip'"):
+    with pytest.raises(
+        DatasetError, match=r"Received: .*gone\.zip, which isn't there\. Say where the data lie now"
+    ):
         export_run(run, tmp_path / "reader.onnx")
     moved = shutil.copy(captchas, tmp_path / "moved.zip")
     assert export_run(run, tmp_path / "reader.onnx", data=moved) == 1.0
