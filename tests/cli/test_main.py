@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from crnn_captcha import errors
 from crnn_captcha.cli import main as main_module
-from crnn_captcha.cli.main import COMMANDS, cli, main
+from crnn_captcha.cli.main import COMMANDS, cli, main, run
 from crnn_captcha.errors import CrnnCaptchaError, DatasetError, MissingExtraError
 
 EVERY_HELP = """
@@ -80,9 +80,9 @@ def test_version() -> None:
     assert result.output == f"crnn-captcha, version {version('crnn-captcha')}\n"
 
 
-def test_the_installed_script_is_main() -> None:
+def test_the_installed_script_is_run() -> None:
     (script,) = entry_points(group="console_scripts", name="crnn-captcha")
-    assert script.load() is main
+    assert script.load() is run
 
 
 # ---- Wrong use
