@@ -38,12 +38,12 @@ clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing crnn-captcha for reading into $(VENV): about 150 MB, under a minute."
+	@echo "Installing crnn-captcha for reading into $(VENV): about 400 MB, under a minute."
 	@$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing crnn-captcha for training and tests into $(VENV): about 1 GB, some minutes."
+	@echo "Installing crnn-captcha for training and tests into $(VENV): almost 3 GB, some minutes."
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
