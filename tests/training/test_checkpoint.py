@@ -234,3 +234,15 @@ def test_objects_are_not_pickled_either(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Object arrays cannot be saved"):
         save_checkpoint(tmp_path, 1, Checkpoint([np.array([_Trap()], object)], {}))
     assert _names(tmp_path) == []
+
+
+def test_a_damaged_one_makes_way_for_whole_ones(tmp_path: Path) -> None:
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, _checkpoint(step))
+    (tmp_path / "step-000000002.npz").write_bytes(b"garbage")
+    (tmp_path / ".4711-step-000000003.npz").write_bytes(b"half")  # of a killed process
+    with pytest.warns(UserWarning, match="is damaged"):
+        load_checkpoint(tmp_path)
+    save_checkpoint(tmp_path, 3, _checkpoint(3))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["step-000000001.npz", "step-000000003.npz"]

@@ -51,27 +51,32 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
     arrays = {f"array_{i}": array for i, array in enumerate(checkpoint.arrays)}
     with replacing(folder / f"step-{step:09d}.npz") as path, path.open("wb") as file:
         np.savez(file, allow_pickle=False, state=state, **arrays)
-    for old in _newest_first(folder)[KEPT:]:
+    half_written = folder.glob(".*-step-*.npz")  # by a process that was killed
+    for old in (*_newest_first(folder)[KEPT:], *half_written):
         old.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None where there never was one.
 
-    A damaged one is passed over with a warning.
+    A damaged one is passed over with a warning, and removed once an older one is found whole.
 
     Raises:
         RunError: if there are checkpoints, and all are damaged.
     """
     paths = _newest_first(folder)
-    for path in paths:
+    for i, path in enumerate(paths):
         try:
-            return _load(path)
+            checkpoint = _load(path)
         except Exception as error:  # a flipped bit in a zip shows as nearly any of them
             warnings.warn(
                 f"The checkpoint {path} is damaged ({error}); the one before it is tried.",
                 stacklevel=2,
             )
+        else:
+            for damaged in paths[:i]:  # they would count among those that are kept
+                damaged.unlink()
+            return checkpoint
     if paths:
         raise RunError(
             f"All checkpoints in {folder} are damaged. The best model so far is untouched; "
