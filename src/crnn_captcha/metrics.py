@@ -200,6 +200,22 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> Int
     )
 
 
+def sign_test(won: int, lost: int) -> float:
+    """Probability of a difference this large or larger if winning and losing were equally likely.
+
+    For two readers of the same images: those that only one of them reads right tell them apart,
+    far better than their intervals do. (The exact, two-sided test of McNemar 1947, "Note on the
+    sampling error of the difference between correlated proportions".)
+
+    Args:
+        won: images that only one of them reads right.
+        lost: images that only the other does.
+    """
+    trials, fewer = won + lost, min(won, lost)
+    tail = sum(math.comb(trials, i) for i in range(fewer + 1))
+    return float(min(1.0, 2 * tail / 2**trials))
+
+
 def calibration(
     confidences: Sequence[float], right: Sequence[bool], *, bins: int = 10
 ) -> Calibration:

@@ -20,7 +20,7 @@ OPERATORS = frozenset(
     """
     Add AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv ConvInteger
     DequantizeLinear Div DynamicQuantizeLinear Expand Gather Gemm GlobalAveragePool Identity LSTM
-    LayerNormalization MatMul MatMulInteger MaxPool Mul Neg Pad Pow QuantizeLinear Range Reciprocal
+    LayerNormalization MatMul MatMulInteger Max MaxPool Mul Neg Pad Pow QuantizeLinear Range Reciprocal
     ReduceMean ReduceProd ReduceSum Relu Reshape ReverseSequence Shape Sigmoid Slice Softmax Split
     Sqrt Squeeze Sub Tanh Transpose Unsqueeze
     """.split()  # noqa: SIM905

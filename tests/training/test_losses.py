@@ -23,7 +23,6 @@ LABELS = {
     "repeated among others": [1, 1, 2],
     "as long as the time steps": [1, 2, 1, 2, 1],
     "as long as repeats allow": [1, 1, 2, 2],  # needs 6
-    "empty": [],
 }
 
 

@@ -143,7 +143,7 @@ def _layers(value: Any) -> Any:
     ("setting", "message"),
     [
         ("model.backbone=vit", "A backbone is one of vgg, resnet. Received: 'vit'."),
-        ("model.neck=gru", "A neck is one of bilstm, none. Received: 'gru'."),
+        ("model.neck=gru", "A neck is one of bilstm, attention, none. Received: 'gru'."),
     ],
 )
 def test_unknown_parts_are_refused(tiny_config: MakeConfig, setting: str, message: str) -> None:

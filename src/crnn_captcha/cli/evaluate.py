@@ -75,5 +75,12 @@ def evaluate(
 
 def _cut(training: Mapping[str, Any]) -> dict[str, Any]:
     """The validation split is cut out of train as it was for this model's training."""
-    kinds = {"seed": int, "validation_fraction": float}  # a bundle may say anything
-    return {name: training[name] for name in kinds if type(training.get(name)) is kinds[name]}
+    kinds = {  # a bundle may say anything
+        "split_seed": ("seed", int),
+        "validation_fraction": ("validation_fraction", float),
+    }
+    return {
+        argument: training[name]
+        for name, (argument, kind) in kinds.items()
+        if type(training.get(name)) is kind
+    }

@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "read": "Read images.",
         "train": "Train a reader on labelled images.",
         "evaluate": "Measure how well a model reads.",
+        "compare": "Train several configurations side by side.",
         "check": "Look for what would spoil a training.",
         "generate": "Draw labelled CAPTCHAs.",
         "export": "Write a run's best model as one file.",

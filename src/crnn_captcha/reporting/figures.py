@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,27 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         axis.legend(frameon=False, fontsize=9)
     for axis in axes:
         _whole_numbers(axis)
+    return figure
+
+
+def comparison_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Exact match on validation over the minutes of training, a line for each configuration.
+
+    Args:
+        histories: by the configuration's name, a row for each epoch with `val_exact_match` and
+            `seconds`.
+
+    Raises:
+        MissingExtraError: if Matplotlib isn't installed.
+    """
+    figure, (axis,) = _figure(8, 4.6)
+    _style(axis, "Exact match on validation", "minutes of training", "%")
+    for name, history in histories.items():
+        minutes = [seconds / 60 for seconds in accumulate(row["seconds"] for row in history)]
+        shares = [100 * row["val_exact_match"] for row in history]
+        axis.plot(minutes, shares, marker="o", ms=3, label=_plain(name))
+    axis.set_ylim(bottom=0)
+    axis.legend(frameon=False, fontsize=9, loc="lower right")
     return figure
 
 

@@ -46,6 +46,7 @@ if keras.backend.backend() != "tensorflow":
         f"'{keras.backend.backend()}'. Unset KERAS_BACKEND, or set it to tensorflow."
     )
 
+from crnn_captcha.training.comparison import Comparison, compare
 from crnn_captcha.training.config import DEFAULT_PRESET, PRESETS, Config, make_config
 from crnn_captcha.training.data import CaptchaDataGenerator
 from crnn_captcha.training.export import export
@@ -58,9 +59,11 @@ __all__ = [
     "DEFAULT_PRESET",
     "PRESETS",
     "CaptchaDataGenerator",
+    "Comparison",
     "Config",
     "Networks",
     "TrainingResult",
+    "compare",
     "ctc_loss",
     "export",
     "make_config",

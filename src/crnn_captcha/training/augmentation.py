@@ -23,11 +23,13 @@ class RandomChange(layers.Layer):
 
     Args:
         seed: of all that is drawn at random.
+        views: so many neighbours in a batch are views of one image, and are moved alike.
     """
 
-    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, seed: int | None = None, views: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = seed
+        self.views = views
         self.generator = keras.random.SeedGenerator(seed)
 
     def call(self, images: Any, training: bool = False) -> Any:
@@ -42,13 +44,18 @@ class RandomChange(layers.Layer):
         """Uniformly random float32 of `shape`, from `low` to `high`."""
         return keras.random.uniform(shape, low, high, seed=self.generator)
 
+    def draw_alike(self, images: Any, shape: tuple[int, ...], low: float, high: float) -> Any:
+        """Uniformly random float32 (batch, *shape), the same for all views of an image."""
+        drawn = self.draw((ops.shape(images)[0] // self.views, *shape), low, high)
+        return ops.repeat(drawn, self.views, axis=0) if self.views > 1 else drawn
+
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Shapes stay as they are."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
-        return super().get_config() | {"seed": self.seed}
+        return super().get_config() | {"seed": self.seed, "views": self.views}
 
 
 @keras.saving.register_keras_serializable(package="crnn_captcha")
@@ -70,17 +77,20 @@ class RandomSlant(RandomChange):
     Args:
         degrees: the largest angle, either way.
         seed: of the angles.
+        views: as `RandomChange` has them.
     """
 
-    def __init__(self, degrees: float, seed: int | None = None, **kwargs: Any) -> None:
-        super().__init__(seed, **kwargs)
+    def __init__(
+        self, degrees: float, seed: int | None = None, views: int = 1, **kwargs: Any
+    ) -> None:
+        super().__init__(seed, views, **kwargs)
         self.degrees = degrees
 
     def change(self, images: Any) -> Any:
         """Slants, one angle an image."""
-        batch, height = ops.shape(images)[0], images.shape[2]
+        height = images.shape[2]
         limit = math.radians(self.degrees)
-        slope = ops.tan(self.draw((batch,), -limit, limit))
+        slope = ops.tan(self.draw_alike(images, (), -limit, limit))
         zero, one = ops.zeros_like(slope), ops.ones_like(slope)
         # An output pixel (x across the text, y along it) comes from (x, y + slope * (x - middle)).
         offset = -slope * (height - 1) / 2
@@ -101,17 +111,20 @@ class RandomShrink(RandomChange):
     Args:
         share: the largest share that is taken off the width, and off the height.
         seed: of the shares and places.
+        views: as `RandomChange` has them.
     """
 
-    def __init__(self, share: float, seed: int | None = None, **kwargs: Any) -> None:
-        super().__init__(seed, **kwargs)
+    def __init__(
+        self, share: float, seed: int | None = None, views: int = 1, **kwargs: Any
+    ) -> None:
+        super().__init__(seed, views, **kwargs)
         self.share = share
 
     def change(self, images: Any) -> Any:
         """Shrinks, to one size and place an image."""
-        batch, width, height = ops.shape(images)[:3]
-        shares = self.draw((batch, 2), 1 - self.share, 1)
-        places = self.draw((batch, 2))
+        width, height = ops.shape(images)[1:3]
+        shares = self.draw_alike(images, (2,), 1 - self.share, 1)
+        places = self.draw_alike(images, (2,), 0, 1)
         size = ops.stack([ops.cast(height, "float32"), ops.cast(width, "float32")])
         start = places * (1 - shares) * (size - 1)  # of the text, in output pixels: across, along
         across, along = 1 / shares[:, 0], 1 / shares[:, 1]
@@ -164,6 +177,45 @@ class RandomLines(RandomChange):
 
 
 @keras.saving.register_keras_serializable(package="crnn_captcha")
+class RandomPatches(RandomChange):
+    """Hides small patches, as if nothing were there.
+
+    Args:
+        count: patches that may be hidden; each is, or isn't, with equal chance.
+        seed: of the patches.
+
+    Source: DeVries and Taylor 2017, "Cutout", arXiv 1708.04552.
+    """
+
+    SIDES = (0.05, 0.25)  # of a patch, as shares of the height: far less than a letter
+
+    def __init__(self, count: int, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, **kwargs)
+        self.count = count
+
+    def change(self, images: Any) -> Any:
+        """Hides patches."""
+        batch, width, height = ops.shape(images)[:3]
+        along = ops.arange(width, dtype="float32")[:, None]
+        across = ops.arange(height, dtype="float32")[None, :]
+        width, height = ops.cast(width, "float32"), ops.cast(height, "float32")
+        for _ in range(self.count):
+            one = (batch, 1, 1)
+            half = [self.draw(one, *self.SIDES) * height / 2 for _ in range(2)]
+            hidden = ops.logical_and(
+                ops.abs(along - self.draw(one) * width) < half[0],
+                ops.abs(across - self.draw(one) * height) < half[1],
+            )  # (batch, width, height)
+            hidden = ops.logical_and(hidden, self.draw(one) < 0.5)[..., None]
+            images = ops.where(hidden, ops.zeros_like(images), images)
+        return images
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the layer."""
+        return super().get_config() | {"count": self.count}
+
+
+@keras.saving.register_keras_serializable(package="crnn_captcha")
 class Augmentation(keras.Sequential):
     """Layers that are at work in training only.
 
@@ -189,16 +241,18 @@ def make_augmentation(config: AugmentationConfig, seed: int) -> Augmentation | N
         turn = config.rotation_degrees / 360
         stages.append(layers.RandomRotation(turn, **fill, seed=next(seeds)))
     if config.shear_degrees:
-        stages.append(RandomSlant(config.shear_degrees, seed=next(seeds)))
+        stages.append(RandomSlant(config.shear_degrees, next(seeds), config.views))
     if config.translation_x or config.translation_y:
         shift = config.translation_x, config.translation_y
         stages.append(layers.RandomTranslation(*shift, **fill, seed=next(seeds)))
     if config.zoom:
         stages.append(layers.RandomZoom(config.zoom, config.zoom, **fill, seed=next(seeds)))
     if config.shrink:
-        stages.append(RandomShrink(config.shrink, seed=next(seeds)))
+        stages.append(RandomShrink(config.shrink, next(seeds), config.views))
     if config.permute_colours:
         stages.append(RandomChannelPermutation(seed=next(seeds)))
     if config.lines:
         stages.append(RandomLines(config.lines, seed=next(seeds)))
+    if config.patches:
+        stages.append(RandomPatches(config.patches, seed=next(seeds)))
     return Augmentation(stages, name="augmentation") if stages else None

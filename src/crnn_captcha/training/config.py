@@ -22,6 +22,8 @@ class DataConfig:
     Attributes:
         charset: the characters to learn; empty: those of the labels.
         validation_fraction: share of the train split that is cut out for validation.
+        split_seed: of that cut; apart from the training's seed, so that several trainings can be
+            compared on the same images.
         batch_size: images in a batch.
         like_widths: whether a batch holds images of like widths.
         workers: threads (or processes) that make batches.
@@ -32,6 +34,7 @@ class DataConfig:
 
     charset: str = ""
     validation_fraction: float = 0.1
+    split_seed: int = 0
     batch_size: int = 32
     like_widths: bool = False
     workers: int = 2
@@ -70,7 +73,11 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _require(bool(self.filters) and min(self.filters) >= 1, "model.filters", "at least 1 each")
-        _require(not self.units or min(self.units) >= 1, "model.units", "at least 1 each")
+        _require(
+            bool(self.units or self.neck == "none") and min(self.units, default=1) >= 1,
+            "model.units",
+            "at least 1 each",
+        )
         _require(0 <= self.dropout < 1, "model.dropout", "at least 0 and below 1")
         _require(self.ctc_shortcut >= 0, "model.ctc_shortcut", "at least 0")
 
@@ -89,6 +96,9 @@ class AugmentationConfig:
         shrink: scale down by up to this share, along and across the text independently, and put
             it anywhere in the room that this leaves: nothing is cut off.
         lines: draw up to this many lines over the text.
+        patches: hide up to this many small patches of the text.
+        views: of each image that are seen at once, moved alike but else changed differently.
+        consistency: weight of a loss for reading the views differently.
     """
 
     rotation_degrees: float = 0.0
@@ -99,13 +109,25 @@ class AugmentationConfig:
     permute_colours: bool = False
     shrink: float = 0.0
     lines: int = 0
+    patches: int = 0
+    views: int = 1
+    consistency: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("translation_x", "translation_y", "zoom", "shrink"):
             _require(0 <= getattr(self, name) < 1, f"augmentation.{name}", "at least 0 and below 1")
         for name in ("rotation_degrees", "shear_degrees"):
             _require(0 <= getattr(self, name) < 90, f"augmentation.{name}", "0 to 90 degrees")
-        _require(self.lines >= 0, "augmentation.lines", "at least 0")
+        for name in ("lines", "patches", "consistency"):
+            _require(getattr(self, name) >= 0, f"augmentation.{name}", "at least 0")
+        _require(self.views >= 1, "augmentation.views", "at least 1")
+        moved_apart = self.rotation_degrees or self.translation_x or self.translation_y or self.zoom
+        _require(
+            not self.consistency or (self.views > 1 and not moved_apart),
+            "augmentation.consistency",
+            "0 unless there are several views, and no rotation, translation or zoom, which move "
+            "each view in its own way",
+        )
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from crnn_captcha.errors import DatasetError, ExportError, RunError
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.model import compiled, make_networks
+from crnn_captcha.training.preparation import cut
 from crnn_captcha.training.run import RunFolder, best_row
 
 OPSET = 17
@@ -75,6 +76,7 @@ def training_facts(folder: RunFolder, config: Config) -> dict[str, object]:
     return {
         "preset": config.preset,
         "seed": config.seed,
+        "split_seed": config.data.split_seed,
         "validation_fraction": config.data.validation_fraction,
         "best_epoch": dict(best),
         **{key: value for key, value in facts.items() if key not in private},
@@ -159,14 +161,13 @@ def _agreement(reader: keras.Model, recognizer: Recognizer, batches: Batches) ->
 
 
 def _open_data(path: str | Path | None, folder: RunFolder, config: Config) -> Dataset:
-    fraction = config.data.validation_fraction
     where = Path(path or folder.facts().get("data", ""))
     if not where.exists():
         raise DatasetError(
             f"An export is checked on the run's data. Received: {where}, which isn't there. "
             "Say where the data lie now: export RUN --out FILE --data DATA."
         )
-    return open_dataset(where, validation_fraction=fraction, seed=config.seed)
+    return open_dataset(where, **cut(config.data))
 
 
 @contextlib.contextmanager

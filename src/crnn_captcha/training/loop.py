@@ -7,19 +7,20 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import MissingExtraError, RunError
-from crnn_captcha.training.config import Config
+from crnn_captcha.training.config import AugmentationConfig, Config
 from crnn_captcha.training.epochs import Epochs
 from crnn_captcha.training.export import export
-from crnn_captcha.training.losses import ctc_loss
+from crnn_captcha.training.losses import ConsistentCTC, ctc_loss
 from crnn_captcha.training.model import Networks, make_networks
 from crnn_captcha.training.optimizer import make_optimizer
-from crnn_captcha.training.preparation import check_bundle_fits, check_labels_fit, prepare
+from crnn_captcha.training.preparation import check_bundle_fits, check_labels_fit, cut, prepare
 from crnn_captcha.training.report import write_training_report
 from crnn_captcha.training.run import RunFolder
 from crnn_captcha.training.watch import say
@@ -100,8 +101,7 @@ def train(
         folder.check_new()
     if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingExtraError("Writing logs for TensorBoard", "tensorboard")
-    fraction = config.data.validation_fraction
-    dataset = open_dataset(data, validation_fraction=fraction, seed=config.seed)
+    dataset = open_dataset(data, **cut(config.data))
     prepared = prepare(dataset, config, skip_broken=skip_broken, progress=progress)
     characters = prepared.charset.characters
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, charset=characters))
@@ -115,7 +115,7 @@ def train(
     for batches in (prepared.learning, prepared.validation):
         check_labels_fit(networks.reader, batches)
     if not continued:
-        folder.start(config, Path(data))
+        folder.start(config, Path(data), weights=networks.reader.count_params())
     epochs = Epochs(folder, config, networks, prepared, progress=progress)
     if continued:
         epochs.restore()
@@ -159,13 +159,21 @@ def build_networks(config: Config, num_classes: int, steps_per_epoch: int) -> Ne
     with _strategy().scope():
         networks = make_networks(config, num_classes)
         heads = len(networks.learner.outputs)
+        weights = [1.0, config.model.ctc_shortcut][:heads]
         networks.learner.compile(
             optimizer=make_optimizer(config.optimizer, steps_per_epoch * config.training.epochs),
-            loss=ctc_loss if heads == 1 else [ctc_loss] * heads,
-            loss_weights=None if heads == 1 else [1.0, config.model.ctc_shortcut],
+            loss=_losses(config.augmentation)[:heads],
+            loss_weights=weights,
         )
         _make_state(networks.learner)
     return networks
+
+
+def _losses(config: AugmentationConfig) -> list[Any]:
+    """Of the network, and of its shortcut."""
+    if config.views == 1:
+        return [ctc_loss, ctc_loss]
+    return [ConsistentCTC(config.consistency), ConsistentCTC(0)]
 
 
 def _make_state(learner: keras.Model) -> None:

@@ -16,12 +16,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 from numpy.typing import NDArray
 
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.training.augmentation import make_augmentation
 from crnn_captcha.training.config import Config, ModelConfig
+from crnn_captcha.training.normalization import BatchNormalization
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Networks:
         reader: images, uint8 (batch, width, height, channels), to logits, float32 (batch,
             time_steps, num_classes). What is saved, exported and read with.
         learner: what is trained: the reader, and beside its logits, where the configuration asks
-            for it, those of the CTC shortcut.
+            for it, those of the CTC shortcut. Of several views of each image, logits are float32
+            (batch, views, time_steps, num_classes).
     """
 
     reader: keras.Model
@@ -70,10 +72,46 @@ def make_networks(config: Config, num_classes: int) -> Networks:
     x = _variant(NECKS, "neck", model.neck)(features, model)
     logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
     reader = keras.Model(images, logits, name="reader")
-    if not model.ctc_shortcut:
+    outputs = [logits]
+    if model.ctc_shortcut:
+        outputs.append(layers.Dense(num_classes, dtype="float32", name="shortcut")(features))
+    elif config.augmentation.views == 1:
         return Networks(reader, reader)
-    shortcut = layers.Dense(num_classes, dtype="float32", name="shortcut")(features)
-    return Networks(reader, keras.Model(images, [logits, shortcut], name="learner"))
+    learner = keras.Model(images, outputs, name="learner")
+    return Networks(reader, _of_views(learner, config.augmentation.views))
+
+
+def _of_views(learner: keras.Model, views: int) -> keras.Model:
+    """A learner that sees `views` of each image, next to each other in a batch."""
+    if views == 1:
+        return learner
+    outputs = learner(ops.repeat(learner.input, views, axis=0))
+    heads = outputs if isinstance(outputs, list) else [outputs]
+    return keras.Model(
+        learner.input, [SplitViews(views)(logits) for logits in heads], name="learner_of_views"
+    )
+
+
+@keras.saving.register_keras_serializable(package="crnn_captcha")
+class SplitViews(layers.Layer):
+    """Takes (batch * views, time_steps, num_classes), returns (batch, views, ...)."""
+
+    def __init__(self, views: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.views = views
+
+    def call(self, logits: Any) -> Any:
+        """Splits."""
+        time_steps, num_classes = ops.shape(logits)[1], logits.shape[2]
+        return ops.reshape(logits, (-1, self.views, time_steps, num_classes))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The shape of the logits apart."""
+        return (None, self.views, *input_shape[1:])
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the layer."""
+        return super().get_config() | {"views": self.views}
 
 
 def compiled(reader: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
@@ -96,7 +134,7 @@ def vgg(x: Any, config: ModelConfig) -> Any:
     for filters in config.filters:
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
         x = layers.MaxPooling2D(2)(x)
-        x = layers.BatchNormalization()(x)
+        x = BatchNormalization()(x)
         x = layers.ReLU()(x)
     return x
 
@@ -116,7 +154,7 @@ def resnet(x: Any, config: ModelConfig) -> Any:
         branch = _convolution(branch, filters, 3, 1)
         x = layers.ReLU()(layers.Add()([branch, _shortcut(x, filters, strides)]))
     x = layers.Conv2D(last, (1, x.shape[2]), use_bias=False)(x)  # (batch, width / 4, 1, last)
-    return layers.ReLU()(layers.BatchNormalization()(x))
+    return layers.ReLU()(BatchNormalization()(x))
 
 
 # Of the second and third block, (width, height): narrow letters need their columns.
@@ -125,7 +163,7 @@ BLOCK_STRIDES: Mapping[int, tuple[int, int]] = MappingProxyType({1: (2, 2), 2: (
 
 def _convolution(x: Any, filters: int, size: int, strides: int | tuple[int, int]) -> Any:
     x = layers.Conv2D(filters, size, strides, padding="same", use_bias=False)(x)
-    return layers.BatchNormalization()(x)
+    return BatchNormalization()(x)
 
 
 def _shortcut(x: Any, filters: int, strides: tuple[int, int]) -> Any:
@@ -140,12 +178,45 @@ def _shortcut(x: Any, filters: int, strides: tuple[int, int]) -> Any:
 
 
 def bilstm(x: Any, config: ModelConfig) -> Any:
-    """Bidirectional LSTM layers (Graves and Schmidhuber 2005)."""
+    """Bidirectional LSTM layers (Graves and Schmidhuber 2005).
+
+    They compute in 32 bits also where the rest does in 16: a CPU is faster so, and a GPU has them
+    compiled.
+    """
     for units in config.units:
         if config.dropout:
             x = layers.Dropout(config.dropout)(x)
-        x = layers.Bidirectional(layers.LSTM(units, return_sequences=True))(x)
+        lstm = layers.LSTM(units, return_sequences=True, dtype="float32")
+        x = layers.Bidirectional(lstm, dtype="float32")(x)
     return x
+
+
+def attention(x: Any, config: ModelConfig) -> Any:
+    """Blocks that look at all time steps by self-attention, then at the nearest by convolution.
+
+    The convolution also tells attention what is near: there is no other sense of place. It takes
+    the network a fraction of the time of LSTMs, which have to go step by step.
+    (Vaswani et al. 2017, arXiv 1706.03762; local mixing as in Gulati et al. 2020, "Conformer",
+    arXiv 2005.08100, and Du et al. 2022, "SVTR", arXiv 2205.00159.)
+    """
+    x = layers.Dense(config.units[0])(x)
+    for units in config.units:
+        y = layers.LayerNormalization()(x)
+        y = layers.MultiHeadAttention(HEADS, max(1, units // HEADS))(y, y)
+        x = _add(x, y, config.dropout)
+        y = layers.LayerNormalization()(x)
+        y = layers.DepthwiseConv1D(NEAR, padding="same")(y)
+        y = layers.Dense(2 * units, activation="silu")(y)
+        x = _add(x, layers.Dense(x.shape[-1])(y), config.dropout)
+    return layers.LayerNormalization()(x)
+
+
+HEADS = 4  # of attention
+NEAR = 7  # time steps that the convolution beside it spans: about a letter
+
+
+def _add(x: Any, branch: Any, dropout: float) -> Any:
+    return layers.Add()([x, layers.Dropout(dropout)(branch) if dropout else branch])
 
 
 def no_neck(x: Any, config: ModelConfig) -> Any:
@@ -155,7 +226,9 @@ def no_neck(x: Any, config: ModelConfig) -> Any:
 
 Variant = Callable[[Any, ModelConfig], Any]
 BACKBONES: Mapping[str, Variant] = MappingProxyType({"vgg": vgg, "resnet": resnet})
-NECKS: Mapping[str, Variant] = MappingProxyType({"bilstm": bilstm, "none": no_neck})
+NECKS: Mapping[str, Variant] = MappingProxyType(
+    {"bilstm": bilstm, "attention": attention, "none": no_neck}
+)
 
 
 def _variant(table: Mapping[str, Variant], kind: str, name: str) -> Variant:

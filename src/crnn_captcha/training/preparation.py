@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from crnn_captcha.bundle import MAX_BUNDLE_BYTES, BundleMetadata
 from crnn_captcha.charset import Charset, required_time_steps
 from crnn_captcha.dataset import Dataset, Sample, Split
 from crnn_captcha.errors import ConfigError, DatasetError, LabelError
-from crnn_captcha.training.config import Config
+from crnn_captcha.training.config import Config, DataConfig
 from crnn_captcha.training.watch import progress_bar
 
 BYTES_A_WEIGHT = 4  # float32
@@ -62,6 +63,11 @@ def check_bundle_fits(reader: keras.Model, charset: Charset, config: Config) -> 
             f"A bundle holds at most {MAX_BUNDLE_BYTES // BYTES_A_WEIGHT:,} weights. "
             f"Received: a network of {weights:,}. Lower model.filters or model.units."
         )
+
+
+def cut(config: DataConfig) -> dict[str, Any]:
+    """How `open_dataset` is told to cut the validation split out of train."""
+    return {"validation_fraction": config.validation_fraction, "seed": config.split_seed}
 
 
 @dataclass(frozen=True)

@@ -95,9 +95,15 @@ class RunFolder:
                 f"{go_on} another folder."
             )
 
-    def start(self, config: Config, data: Path) -> None:
-        """Writes the configuration of a new run, and facts about its training."""
-        write_text(self.config_file, to_toml(config, _facts(data)))
+    def start(self, config: Config, data: Path, *, weights: int) -> None:
+        """Writes the configuration of a new run, and facts about its training.
+
+        Args:
+            config: of the run.
+            data: where its data lie.
+            weights: of the network that reads.
+        """
+        write_text(self.config_file, to_toml(config, _facts(data) | {"weights": str(weights)}))
 
     def load_config(self) -> Config:
         """The configuration of the run.

@@ -1,0 +1,55 @@
+"""The command `compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+OUT = Path("runs") / "comparison"
+
+
+@click.command(short_help="Train several configurations side by side.")
+@click.argument("variants", nargs=-1, required=True, metavar="PRESET...")
+@click.option("--data", required=True, type=click.Path(path_type=Path),
+              help="A zip, a folder or a CSV, as `train` takes it.")  # fmt: skip
+@click.option("--minutes", required=True, type=click.FloatRange(0, min_open=True),
+              help="Train each for about so many minutes.")  # fmt: skip
+@click.option("--out", default=OUT, show_default=True, type=click.Path(path_type=Path),
+              help="Folder of runs and table: new, or one to go on with by --resume.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on: what is done isn't trained again.")
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE",
+              help="Set a value for all of them; may be given several times.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, not a table.")
+def compare(
+    variants: tuple[str, ...],
+    data: Path,
+    minutes: float,
+    out: Path,
+    resume: bool,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Trains each PRESET for the same time on the same images, and says which reads better.
+
+    A PRESET may have settings after it, in quotes. All are measured on the validation split that
+    is cut out of train; the test split is never read. Against the first, the table says how many
+    images each other one reads right that the first doesn't (+) and the reverse (-), and how
+    likely such a difference is by chance (p).
+
+    \b
+    Examples:
+      crnn-captcha compare classic standard --data captchas.zip --minutes 10
+      crnn-captcha compare standard "standard model.neck=attention" \\
+          "standard optimizer.learning_rate=1e-3" --data captchas.zip --minutes 20
+    """  # noqa: D301
+    from crnn_captcha import training
+
+    comparison = training.compare(
+        data, out, variants, minutes=minutes, settings=settings, resume=resume
+    )
+    click.echo(comparison.to_json() if as_json else comparison.to_markdown(), nl=False)
+    if comparison.interrupted:
+        click.echo("Stopped. Go on by the same command with --resume.", err=True)
+        raise SystemExit(1)
+    click.echo(f"Runs, table and curves: {out}", err=True)

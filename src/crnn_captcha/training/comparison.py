@@ -1,0 +1,306 @@
+"""Configurations trained for the same time on the same data, side by side.
+
+All learn from the same part of the train split and are measured on the rest of it, the same
+validation images for all. The test split is never read: what is chosen here can still be
+measured there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import re
+import shlex
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+
+from crnn_captcha.dataset import open_dataset
+from crnn_captcha.errors import ConfigError, RunError
+from crnn_captcha.evaluation import EvaluationResult, evaluate
+from crnn_captcha.files import write_text
+from crnn_captcha.metrics import Interval, sign_test
+from crnn_captcha.recognizer import Recognizer
+from crnn_captcha.reporting.figures import comparison_curves, save_figure
+from crnn_captcha.training.config import Config, change, make_config
+from crnn_captcha.training.loop import build_networks, train
+from crnn_captcha.training.preparation import cut, prepare
+from crnn_captcha.training.run import RunFolder
+from crnn_captcha.training.watch import say
+
+WARM_UP_STEPS = 3  # the first ones also trace and plan
+MEASURED_STEPS = 24
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one configuration.
+
+    Attributes:
+        variant: as it was given: a preset, and settings.
+        exact_match: share of the validation images that are read exactly, by the best model.
+        interval: where it lies with 95 % confidence for images like these (Wilson).
+        merged_exact_match: exact match if look-alikes counted as the same.
+        cer: character error rate.
+        won: images that are read right here and wrong by the first configuration.
+        lost: the reverse.
+        p_value: probability of a difference like this or a larger one by chance, if both read
+            equally well (two-sided sign test); 1 for the first.
+        epochs: that were trained.
+        epoch_seconds: median duration of an epoch, its validation too.
+        minutes: of the whole training.
+        weights: of the network that reads.
+    """
+
+    variant: str
+    exact_match: float
+    interval: Interval
+    merged_exact_match: float
+    cer: float
+    won: int
+    lost: int
+    p_value: float
+    epochs: int
+    epoch_seconds: float
+    minutes: float
+    weights: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows in the order that was asked for, and whether there are more to come.
+
+    Attributes:
+        rows: of what was trained.
+        images: validation images that all were measured on.
+        interrupted: whether it was told to stop, and `--resume` would go on.
+    """
+
+    rows: tuple[Row, ...]
+    images: int
+    interrupted: bool
+
+    def to_markdown(self) -> str:
+        """A table; what it says needs no other context."""
+        lines = [
+            "| configuration | exact match | 95 % interval | look-alikes merged | CER | "
+            "against the first | epochs | seconds an epoch | minutes | weights |",
+            "| --- |" + " ---: |" * 9,
+        ]
+        for i, row in enumerate(self.rows):
+            low, high = row.interval.low, row.interval.high
+            against = f"+{row.won} -{row.lost} (p = {row.p_value:.2g})" if i else ""
+            lines.append(
+                f"| `{row.variant}` | {row.exact_match:.1%} | {low:.1%} to {high:.1%} | "
+                f"{row.merged_exact_match:.1%} | {row.cer:.1%} | {against} | {row.epochs} | "
+                f"{row.epoch_seconds:.1f} | {row.minutes:.1f} | {row.weights:,} |"
+            )
+        return "\n".join(lines) + "\n"
+
+    def to_json(self) -> str:
+        """Everything, as JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+
+def compare(
+    data: str | Path,
+    out: str | Path,
+    variants: Sequence[str],
+    *,
+    minutes: float,
+    settings: Sequence[str] = (),
+    resume: bool = False,
+    progress: bool = True,
+) -> Comparison:
+    """Trains each configuration for about so many minutes, and measures all on validation.
+
+    The minutes become a whole number of epochs, by steps that are timed beforehand, so that the
+    schedule of the learning rate fits and each training can be run again by itself.
+
+    Args:
+        data: zip, folder or CSV.
+        out: a folder: gets a run folder for each configuration, `comparison.json`, `.md`, `.png`.
+        variants: a preset each, and settings after it as `change` takes them, parted by spaces.
+        minutes: of training for each.
+        settings: for all of them, before their own.
+        resume: go on with a comparison in `out`: what is done isn't trained again.
+        progress: say on standard error how it goes.
+
+    Raises:
+        ConfigError: if a variant isn't valid, given twice, or not comparable.
+        RunError: if `out` holds something else already.
+        DatasetError, LabelError: as `train` raises them.
+    """
+    out = Path(out)
+    configs = {variant: parse_variant(variant, settings) for variant in variants}
+    _check_comparable(variants, configs)
+    if not resume and out.exists() and any(out.iterdir()):
+        raise RunError(
+            f"A new comparison needs a new or empty folder. Received: {out}. "
+            "Go on with the one in it by --resume, or name another folder."
+        )
+    results: dict[str, EvaluationResult] = {}
+    comparison = Comparison((), 0, interrupted=False)
+    for variant, config in configs.items():
+        if progress:
+            say(f"== {variant} ({len(results) + 1} of {len(configs)})")
+        folder = RunFolder(out / _folder_name(variant))
+        if not _train(data, folder, config, minutes, progress=progress):
+            return dataclasses.replace(comparison, interrupted=True)
+        results[variant] = _measure(data, folder, config)
+        comparison = _summarise(out, results)
+        if progress:
+            say(f"{variant}: {results[variant].exact_match:.1%} exact match on validation.")
+    return comparison
+
+
+def parse_variant(variant: str, settings: Sequence[str] = ()) -> Config:
+    """The configuration of `PRESET section.key=value ...`, with `settings` before its own.
+
+    Raises:
+        ConfigError: if the preset, a key or a value isn't known.
+    """
+    preset, *own = shlex.split(variant) or [""]
+    return change(make_config(preset, settings), own)
+
+
+def _check_comparable(variants: Sequence[str], configs: dict[str, Config]) -> None:
+    names = [_folder_name(variant) for variant in variants]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"Configurations to compare differ. Received twice: {', '.join(twice)}.")
+    splits = {(c.data.validation_fraction, c.data.split_seed) for c in configs.values()}
+    if len(splits) > 1:
+        raise ConfigError(
+            "Configurations to compare have the same validation images. Received: several values "
+            "of data.validation_fraction or data.split_seed."
+        )
+
+
+def _folder_name(variant: str) -> str:
+    """The variant as far as file names go: `standard-model.neck-attention`."""
+    return re.sub(r"[^\w.]+", "-", variant.strip()).strip("-")
+
+
+def _train(
+    data: str | Path, folder: RunFolder, config: Config, minutes: float, *, progress: bool
+) -> bool:
+    """Trains what isn't trained yet. Returns whether it came to its end."""
+    if folder.exists:  # its epochs were chosen when it was started
+        config = folder.load_config()
+    else:
+        seconds = _in_own_process(epoch_seconds, data, config)
+        epochs = max(1, round(60 * minutes / seconds))
+        if progress:
+            say(f"An epoch takes about {seconds:.0f} s: {epochs} of them.")
+        config = change(config, [f"training.epochs={epochs}", f"training.patience={epochs}"])
+    if folder.bundle.is_file() and len(folder.read_history()) == config.training.epochs:
+        return True
+    result = _in_own_process(
+        train, data, folder.path, config, resume=folder.exists, progress=progress
+    )
+    return not result.interrupted
+
+
+def epoch_seconds(data: str | Path, config: Config) -> float:
+    """How long an epoch of training will take, by steps on batches from all over an epoch.
+
+    Seeds and precision of Keras are set by it: best called in a process of its own.
+
+    Raises:
+        DatasetError, LabelError, ConfigError: as `train` raises them.
+    """
+    dataset = open_dataset(data, **cut(config.data))
+    prepared = prepare(dataset, config, skip_broken=False, progress=False)
+    learning, validation = prepared.learning, prepared.validation
+    networks = build_networks(config, prepared.charset.num_classes, len(learning))
+    heads = len(networks.learner.outputs)
+    every = max(1, len(learning) // MEASURED_STEPS)
+    indices = [*range(0, len(learning), every)]
+    seconds = []
+    for index in islice(cycle(indices), WARM_UP_STEPS + len(indices)):
+        images, labels = learning.make(0, index)
+        start = time.perf_counter()
+        networks.learner.train_on_batch(images, [labels] * heads)
+        seconds.append(time.perf_counter() - start)
+    reading = []
+    for _ in range(2):  # the first call also traces
+        start = time.perf_counter()
+        networks.reader.predict_on_batch(validation.make(0, len(validation) // 2)[0])
+        reading.append(time.perf_counter() - start)
+    steps = float(np.mean(seconds[WARM_UP_STEPS:])) * len(learning)
+    return steps + reading[-1] * len(validation)
+
+
+def _in_own_process(
+    function: Callable[Parameters, Result],
+    *arguments: Parameters.args,
+    **options: Parameters.kwargs,
+) -> Result:
+    """Calls a function in a new process: each training starts from the same state of Keras.
+
+    A Ctrl-C is for that process, which stops in an orderly way.
+    """
+    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _listen) as executor:
+            return executor.submit(function, *arguments, **options).result()
+    except BrokenProcessPool as error:
+        raise RunError(
+            f"The process of a training died ({error}). Is memory short? Go on with --resume."
+        ) from error
+    finally:
+        signal.signal(signal.SIGINT, ours)
+
+
+def _listen() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the parent
+
+
+def _measure(data: str | Path, folder: RunFolder, config: Config) -> EvaluationResult:
+    dataset = open_dataset(data, **cut(config.data))
+    return evaluate(Recognizer(folder.bundle), dataset, dataset.samples("validation"))
+
+
+def _summarise(out: Path, results: dict[str, EvaluationResult]) -> Comparison:
+    """Writes what is known so far: a long comparison can be looked at before it ends."""
+    first = next(iter(results.values()))
+    histories = {}
+    rows = []
+    for variant, result in results.items():
+        folder = RunFolder(out / _folder_name(variant))
+        history = histories[variant] = folder.read_history()
+        seconds = [row["seconds"] for row in history]
+        pairs = [(a.right, b.right) for a, b in zip(first.outcomes, result.outcomes, strict=True)]
+        won, lost = pairs.count((False, True)), pairs.count((True, False))
+        rows.append(
+            Row(
+                variant,
+                result.exact_match,
+                result.interval,
+                result.merged_exact_match,
+                result.cer,
+                won,
+                lost,
+                sign_test(won, lost),
+                len(history),
+                float(np.median(seconds)),
+                sum(seconds) / 60,
+                int(float(folder.facts()["weights"])),
+            )
+        )
+    comparison = Comparison(tuple(rows), first.images, interrupted=False)
+    write_text(out / "comparison.json", comparison.to_json())
+    write_text(out / "comparison.md", comparison.to_markdown())
+    save_figure(comparison_curves(histories), out / "comparison.png")
+    return comparison
