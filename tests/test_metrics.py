@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from crnn_captcha.metrics import (
     edits,
     exact_match,
     merge_lookalikes,
+    sign_test,
     wilson_interval,
 )
 
@@ -154,6 +156,41 @@ def test_wilson_interval_refuses(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         wilson_interval(successes, count, confidence)
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "p_value"),
+    [
+        pytest.param(0, 0, 1.0, id="nothing tells them apart"),
+        pytest.param(1, 0, 1.0, id="one image"),
+        pytest.param(5, 5, 1.0, id="a draw"),
+        pytest.param(6, 0, 2 / 64, id="6 to 0"),
+        pytest.param(8, 1, 20 / 512, id="8 to 1"),
+        pytest.param(2, 10, 158 / 4096, id="2 to 10"),
+        pytest.param(0, 2000, 0.0, id="beyond the smallest number"),
+        pytest.param(2000, 2000, 1.0, id="a long draw"),
+    ],
+)
+def test_sign_test_by_hand(won: int, lost: int, p_value: float) -> None:
+    assert sign_test(won, lost) == p_value
+
+
+@pytest.mark.parametrize("trials", [1, 4, 9])
+def test_sign_test_counts_all_that_could_have_come(trials: int) -> None:
+    differences = [abs(sum(signs)) for signs in product((-1, 1), repeat=trials)]
+    for won in range(trials + 1):
+        lost = trials - won
+        as_large = sum(difference >= abs(won - lost) for difference in differences)
+        assert sign_test(won, lost) == as_large / len(differences)
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_sign_test_favours_neither_and_falls_with_the_difference(won: int, lost: int) -> None:
+    assert 0 <= sign_test(won, lost) == sign_test(lost, won) <= 1
+    more, fewer = max(won, lost), min(won, lost)
+    assert sign_test(more + 1, fewer) <= sign_test(more, fewer)
+    if fewer:
+        assert sign_test(more + 1, fewer - 1) < sign_test(more, fewer)
 
 
 def test_calibration_by_hand() -> None:

@@ -18,11 +18,11 @@ OPERATORS = frozenset(
     # normalisation, pooling, LSTM, dense), in the forms that it may take in other versions, and
     # what quantising the weights adds. None of them opens a file or holds a graph.
     """
-    Add AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv ConvInteger
-    DequantizeLinear Div DynamicQuantizeLinear Expand Gather Gemm GlobalAveragePool Identity LSTM
-    LayerNormalization MatMul MatMulInteger Max MaxPool Mul Neg Pad Pow QuantizeLinear Range Reciprocal
-    ReduceMean ReduceProd ReduceSum Relu Reshape ReverseSequence Shape Sigmoid Slice Softmax Split
-    Sqrt Squeeze Sub Tanh Transpose Unsqueeze
+    Add AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv
+    ConvInteger DequantizeLinear Div DynamicQuantizeLinear Expand Gather Gemm GlobalAveragePool
+    Identity LSTM LayerNormalization MatMul MatMulInteger Max MaxPool Mul Neg Pad Pow
+    QuantizeLinear Range Reciprocal ReduceMean ReduceProd ReduceSum Relu Reshape ReverseSequence
+    Shape Sigmoid Slice Softmax Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze
     """.split()  # noqa: SIM905
 )
 DOMAINS = frozenset({"", "ai.onnx"})  # two names of one

@@ -82,15 +82,62 @@ def crop_ink(
         pixels: a row or column with fewer ink pixels is left out at the border.
         margin: pixels kept around the box.
     """
-    darkest = cv2.min(cv2.min(image[..., 0], image[..., 1]), image[..., 2])
-    brightest = cv2.max(cv2.max(image[..., 0], image[..., 1]), image[..., 2])
-    ink = (darkest < paper) & (brightest >= black)  # (height, width)
+    ink = _is_ink(image, black, paper)
     rows = np.flatnonzero(np.count_nonzero(ink, axis=1) >= pixels)
     columns = np.flatnonzero(np.count_nonzero(ink, axis=0) >= pixels)
     if not rows.size or not columns.size:
         return image
     top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
     return image[top : rows[-1] + 1 + margin, left : columns[-1] + 1 + margin]
+
+
+def narrow_gaps(image: Image, *, gap: int = 6, black: int = 24, paper: int = 250) -> Image:
+    """Narrows the gaps between letters: of a run of columns without ink, `gap` pixels stay.
+
+    Most of an image may be such gaps. Without them the network has less to look at, and time
+    steps are where the letters are. Images whose paper isn't clean have no gaps, and stay.
+
+    Args:
+        image: uint8 (height, width, 3).
+        gap: pixels, half of them at each end of the run.
+        black: a pixel whose brightest channel is below this is a line.
+        paper: a pixel whose darkest channel is at least this is paper.
+    """
+    ink = _is_ink(image, black, paper).any(axis=0)  # (width,)
+    if not ink.any():
+        return image
+    columns = np.arange(len(ink))
+    before = columns - np.maximum.accumulate(np.where(ink, columns, -gap))
+    after = np.minimum.accumulate(np.where(ink, columns, len(ink) + gap)[::-1])[::-1] - columns
+    return image[:, (before <= (gap + 1) // 2) | (after <= gap // 2)]
+
+
+def _is_ink(image: Image, black: int, paper: int) -> NDArray[np.bool_]:
+    darkest = cv2.min(cv2.min(image[..., 0], image[..., 1]), image[..., 2])
+    brightest = cv2.max(cv2.max(image[..., 0], image[..., 1]), image[..., 2])
+    return np.asarray((darkest < paper) & (brightest >= black))
+
+
+def add_ink(image: Image, *, black: int = 24, paper: int = 250, reach: int = 9) -> Image:
+    """Adds a fourth channel to an RGB image: ink black on white, whatever its colour.
+
+    Pale letters become as dark as strong ones, and lines in near black vanish. How dark a pixel is
+    there says how much of it ink covers: its distance from white, as a share of the largest
+    distance nearby, which is that of a pixel wholly covered.
+
+    Args:
+        image: uint8 (height, width, 3).
+        black: a pixel whose brightest channel is below this is a line.
+        paper: where all pixels nearby have a darkest channel of at least this, there is no ink.
+        reach: pixels that "nearby" spans: a bit more than a stroke.
+    """
+    darkest = cv2.min(cv2.min(image[..., 0], image[..., 1]), image[..., 2])
+    brightest = cv2.max(cv2.max(image[..., 0], image[..., 1]), image[..., 2])
+    distance = np.where(brightest < black, 0, PAPER - darkest).astype(np.uint8)
+    full = cv2.dilate(distance, np.ones((reach, reach), np.uint8))
+    share = cv2.divide(distance, full, scale=255)  # 0 where `full` is 0
+    ink = np.where(full > PAPER - paper, PAPER - share, PAPER).astype(np.uint8)
+    return np.dstack([image, ink])
 
 
 def resize_height(image: Image, *, height: int, min_width: int = 1, max_width: int = 4096) -> Image:
@@ -113,7 +160,7 @@ STAGES: Mapping[str, Callable[Concatenate[Image, ...], Image]] = MappingProxyTyp
         stage.__name__: stage
         for stage in (
             grayscale, median_blur, clahe, adaptive_threshold,
-            opening, invert, crop_ink, resize_height,
+            opening, invert, crop_ink, narrow_gaps, add_ink, resize_height,
         )
     }
 )  # fmt: skip
@@ -132,6 +179,8 @@ LIMITS: Mapping[str, tuple[Parameter, Parameter]] = MappingProxyType(
         "paper": (0, 256),
         "pixels": (1, 8192),
         "margin": (0, 8192),
+        "gap": (0, 8192),
+        "reach": (1, 99),
         "height": (1, 512),
         "min_width": (1, 8192),
         "max_width": (1, 8192),
@@ -239,8 +288,9 @@ class Pipeline:
 
     @cached_property
     def channels(self) -> int:
-        """1 where a stage turns the image grey, else 3."""
-        return 1 if any(stage.name == "grayscale" for stage in self.stages) else 3
+        """1 where a stage turns the image grey, 4 where one adds the ink, else 3."""
+        names = {stage.name for stage in self.stages}
+        return 1 if "grayscale" in names else 4 if "add_ink" in names else 3
 
     def __call__(self, image: Image) -> Image:
         """Prepares one image.

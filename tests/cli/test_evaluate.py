@@ -12,6 +12,7 @@ from click.testing import CliRunner
 import crnn_captcha.recognizer
 from crnn_captcha.charset import Charset
 from crnn_captcha.cli.evaluate import evaluate
+from crnn_captcha.dataset import open_dataset
 from crnn_captcha.decoding import Reading
 from crnn_captcha.errors import DatasetError, ImageError, MissingExtraError, RunError
 from crnn_captcha.images import decode_image
@@ -22,7 +23,7 @@ class FakeRecognizer:
     """Reads 'ab', or 'cd' where the image is dark."""
 
     charset = Charset("abcd")
-    metadata = SimpleNamespace(training={"seed": 0, "preset": "fake"})
+    metadata = SimpleNamespace(training={"split_seed": 0, "preset": "fake"})
     models: list[Path | None]
 
     def __init__(self, model: Path | None) -> None:
@@ -96,6 +97,36 @@ def test_a_broken_image_counts_as_wrong_and_exits_with_1(data: Path) -> None:
     figures = json.loads(done.stdout)
     assert (figures["images"], figures["exact_match"]) == (4, 0.5)
     assert [row["name"] for row in figures["broken"]] == ["test/ab-9.png"]
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize(
+    ("facts", "fraction", "seed"),
+    [
+        pytest.param({"split_seed": 5, "validation_fraction": 0.25}, 0.25, 5, id="both"),
+        pytest.param({"split_seed": 5, "seed": 7}, 0.1, 5, id="not by the training's seed"),
+        pytest.param({"seed": 7}, 0.1, 0, id="neither"),
+        pytest.param({"split_seed": True, "validation_fraction": "half"}, 0.1, 0, id="nonsense"),
+    ],
+)
+def test_validation_is_cut_as_it_was_for_the_training(
+    facts: dict[str, object],
+    fraction: float,
+    seed: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FakeRecognizer, "metadata", SimpleNamespace(training=facts))
+    data = tmp_path / "data"
+    for i in range(40):
+        path = data / "train" / f"ab-{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"no image")  # so each that is read is named
+    done = CliRunner().invoke(evaluate, [str(data), "--split", "validation", "--json"])
+    expected = open_dataset(data, validation_fraction=fraction, seed=seed).samples("validation")
+    assert 0 < len(expected) < 40
+    named = [row["name"] for row in json.loads(done.stdout)["broken"]]
+    assert named == [sample.name for sample in expected]
 
 
 @pytest.mark.usefixtures("models")

@@ -74,6 +74,27 @@ def test_training_curves_refuse(history: list[dict[str, float]], message: str) -
         figures.training_curves(history)
 
 
+def test_comparison_curves_run_over_the_minutes(tmp_path: Path) -> None:
+    histories = {
+        "classic": [{"seconds": 30.0, "val_exact_match": x} for x in (0.0, 0.25, 0.5)],
+        "standard model.units=[$8$]": [
+            {"seconds": 120.0, "val_exact_match": 0.125},
+            {"seconds": 60.0, "val_exact_match": float("nan")},
+        ],
+    }
+    figure = figures.comparison_curves(histories)
+    (axis,) = figure.axes
+    first, second = axis.lines
+    assert list(np.asarray(first.get_xdata())) == [0.5, 1.0, 1.5]
+    assert list(np.asarray(first.get_ydata())) == [0.0, 25.0, 50.0]
+    assert list(np.asarray(second.get_xdata())) == [2.0, 3.0]
+    assert first.get_color() != second.get_color()
+    assert {"classic", r"standard model.units=[\$8\$]", "minutes of training"} <= texts(axis)
+    assert axis.get_ylim()[0] == 0
+    figures.save_figure(figure, tmp_path / "comparison.png")  # a dollar begins no formula
+    assert min(load_image(tmp_path / "comparison.png").shape[:2]) > 300
+
+
 def test_bars_stand_for_the_lengths() -> None:
     (axis,) = figures.length_bars(MIXED.by_length).axes
     assert [bar.get_height() for bar in axis.patches] == [50.0, 0.0]  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crnn_captcha.training.augmentation import (
     RandomChannelPermutation,
     RandomLines,
+    RandomPatches,
     RandomShrink,
     RandomSlant,
     make_augmentation,
@@ -20,7 +21,7 @@ from crnn_captcha.training.augmentation import (
 from crnn_captcha.training.config import PRESETS, AugmentationConfig
 
 WARPS = AugmentationConfig(2, 8, 0.02, 0.06, 0.08, permute_colours=True, shrink=0.1)
-ALL = dataclasses.replace(WARPS, lines=3)
+ALL = dataclasses.replace(WARPS, lines=3, patches=3)
 WIDTH, HEIGHT = 40, 20
 
 
@@ -52,6 +53,7 @@ def _centre(columns: NDArray[np.float32]) -> float:
         pytest.param(AugmentationConfig(permute_colours=True), id="permute_colours"),
         pytest.param(AugmentationConfig(shrink=0.2), id="shrink"),
         pytest.param(AugmentationConfig(lines=4), id="lines"),
+        pytest.param(AugmentationConfig(patches=20), id="patches"),
         pytest.param(ALL, id="all"),
     ],
 )
@@ -112,7 +114,7 @@ def test_no_two_layers_move_together() -> None:
     layer = make_augmentation(ALL, seed=7)
     assert layer is not None
     seeds = [stage.get_config()["seed"] for stage in layer.layers]
-    assert len(seeds) == 7
+    assert len(seeds) == 8
     assert len(set(seeds)) == len(seeds)
 
 
@@ -170,8 +172,11 @@ def test_slanting_by_nothing_changes_nothing() -> None:
         RandomChannelPermutation(seed=5),
         RandomShrink(0.2, seed=5),
         RandomLines(4, seed=5),
+        RandomPatches(20, seed=5),
+        RandomSlant(8, seed=5, views=4),
+        RandomShrink(0.2, seed=5, views=4),
     ],
-    ids=["slant", "permute", "shrink", "lines"],
+    ids=["slant", "permute", "shrink", "lines", "patches", "slant of views", "shrink of views"],
 )
 def test_a_layer_is_rebuilt_from_its_configuration(layer: Any) -> None:
     rebuilt = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
@@ -224,3 +229,60 @@ def test_lines_are_drawn_and_nothing_else_changes() -> None:
     np.testing.assert_array_equal(drawn[..., 0], drawn[..., 2])  # and without colour
     many = _apply(RandomLines(8, seed=1), images, training=True)
     assert (many > 0.25).mean() > 2 * (drawn > 0.25).mean()
+
+
+def test_patches_hide_a_little_and_nothing_else_changes() -> None:
+    images = np.random.default_rng(0).uniform(0.25, 1, [64, WIDTH, HEIGHT, 3]).astype(np.float32)
+    patched = _apply(RandomPatches(1, seed=1), images, training=True)
+    hidden = (patched == 0).all(axis=-1)  # (batch, width, height)
+    np.testing.assert_array_equal(patched[~hidden], images[~hidden])
+    changed = hidden.any(axis=(1, 2))
+    assert 16 <= changed.sum() <= 48  # about every second image gets its one patch
+    sizes, places = set(), set()
+    for image in hidden[changed]:
+        along, across = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
+        assert image[np.ix_(along, across)].all()  # in one piece
+        assert (np.diff(along) == 1).all()
+        assert (np.diff(across) == 1).all()
+        sizes.add((len(along), len(across)))
+        places.add((along[0], across[0]))
+    assert max(map(max, sizes)) <= 0.25 * HEIGHT
+    assert len(sizes) > 5
+    assert len(places) > changed.sum() / 2
+    many = _apply(RandomPatches(8, seed=1), images, training=True)
+    assert 4 * hidden.mean() < (many == 0).mean() < 0.2
+
+
+@pytest.mark.parametrize("layer", [RandomLines(0), RandomPatches(0)], ids=["lines", "patches"])
+def test_none_of_them_is_no_change(layer: Any) -> None:
+    np.testing.assert_array_equal(_apply(layer, _bar(), training=True), _bar())
+
+
+@pytest.mark.parametrize("views", [2, 4])
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(AugmentationConfig(shear_degrees=20), id="shear"),
+        pytest.param(AugmentationConfig(shrink=0.3), id="shrink"),
+        pytest.param(AugmentationConfig(shear_degrees=20, shrink=0.3), id="both"),
+    ],
+)
+def test_views_of_an_image_are_moved_alike(config: AugmentationConfig, views: int) -> None:
+    layer = make_augmentation(dataclasses.replace(config, views=views), seed=1)
+    moved = _apply(layer, _bar(), training=True)
+    moved = moved.reshape(-1, views, *moved.shape[1:])  # (images, views, width, height, channels)
+    np.testing.assert_array_equal(moved, np.repeat(moved[:, :1], views, axis=1))
+    assert len({image.tobytes() for image in moved[:, 0]}) == 8 // views  # unlike other images
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(AugmentationConfig(permute_colours=True, views=2), id="permute_colours"),
+        pytest.param(AugmentationConfig(lines=4, views=2), id="lines"),
+        pytest.param(AugmentationConfig(patches=20, views=2), id="patches"),
+    ],
+)
+def test_views_of_an_image_are_changed_differently(config: AugmentationConfig) -> None:
+    changed = _apply(make_augmentation(config, seed=1), _bar(), training=True)
+    assert any(not np.array_equal(*views) for views in zip(changed[::2], changed[1::2], strict=True))

@@ -117,11 +117,19 @@ def test_a_setting_without_a_key_of_the_configuration_is_refused(setting: str) -
         ("model.filters=[]", "model.filters is at least 1 each"),
         ("model.filters=[8, 0]", "model.filters is at least 1 each"),
         ("model.units=[0]", "model.units is at least 1 each"),
+        ("model.units=[]", "model.units is at least 1 each"),
+        ("model={neck='attention', units=[]}", "model.units is at least 1 each"),
+        ("model={neck='none', units=[0]}", "model.units is at least 1 each"),
         ("model.dropout=1", "model.dropout is at least 0 and below 1"),
         ("model.ctc_shortcut=-0.1", "model.ctc_shortcut is at least 0"),
         ("augmentation.zoom=1", "augmentation.zoom is at least 0 and below 1"),
         ("augmentation.translation_x=-0.1", "augmentation.translation_x is at least 0"),
         ("augmentation.shear_degrees=90", "augmentation.shear_degrees is 0 to 90 degrees"),
+        ("augmentation.lines=-1", "augmentation.lines is at least 0"),
+        ("augmentation.patches=-1", "augmentation.patches is at least 0"),
+        ("augmentation.views=0", "augmentation.views is at least 1"),
+        ("augmentation.consistency=-0.1", "augmentation.consistency is at least 0"),
+        ("augmentation.consistency=nan", "augmentation.consistency is at least 0"),
         ("optimizer.learning_rate=0", "optimizer.learning_rate is more than 0"),
         ("optimizer.weight_decay=-1", "optimizer.weight_decay is at least 0"),
         ("optimizer.clip_norm=-1", "optimizer.clip_norm is at least 0"),
@@ -139,6 +147,36 @@ def test_a_setting_without_a_key_of_the_configuration_is_refused(setting: str) -
 def test_a_value_that_does_not_fit_is_refused(setting: str, rule: str) -> None:
     with pytest.raises(ConfigError, match=f"A value in the settings doesn't fit: {rule}"):
         change(CLASSIC, [setting])
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        "",
+        "views=1",
+        "views=2, rotation_degrees=1",
+        "views=2, translation_x=0.1",
+        "views=2, translation_y=0.1",
+        "views=2, zoom=0.1",
+    ],
+)
+def test_views_that_are_not_in_step_can_not_be_read_alike(others: str) -> None:
+    setting = f"augmentation={{{', '.join(filter(None, ['consistency=0.2', others]))}}}"
+    with pytest.raises(ConfigError, match=r"augmentation\.consistency is 0 unless there are several"):
+        change(CLASSIC, [setting])
+    alone = setting.replace("consistency=0.2", "consistency=0")
+    assert change(CLASSIC, [alone]).augmentation.consistency == 0
+
+
+def test_views_that_are_in_step_can_be_read_alike() -> None:
+    changes = "shear_degrees=8, shrink=0.2, permute_colours=true, lines=3, patches=3"
+    config = change(CLASSIC, [f"augmentation={{views=2, consistency=0.2, {changes}}}"])
+    assert (config.augmentation.views, config.augmentation.consistency) == (2, 0.2)
+    assert from_toml(to_toml(config, {})) == config
+
+
+def test_no_neck_needs_no_units() -> None:
+    assert change(CLASSIC, ["model.neck=none", "model.units=[]"]).model.units == ()
 
 
 def test_an_unknown_preset_is_refused() -> None:
@@ -164,7 +202,7 @@ def test_a_configuration_survives_toml(preset: str) -> None:
     charset=st.text(st.characters(exclude_categories=["C"])),
     rate=st.floats(min_value=1e-12, max_value=1e3),
     seed=st.integers(0, 2**31 - 1),
-    units=st.lists(st.integers(1, 512), max_size=4),
+    units=st.lists(st.integers(1, 512), min_size=1, max_size=4),
 )
 def test_any_value_survives_toml(charset: str, rate: float, seed: int, units: list[int]) -> None:
     quoted = charset.replace("\\", "\\\\").replace('"', '\\"')

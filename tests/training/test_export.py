@@ -18,11 +18,19 @@ from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.decoding import greedy_decode
 from crnn_captcha.errors import DatasetError, ExportError, RunError
+from crnn_captcha.onnx_graph import check_graph
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.training import export as export_run
 from crnn_captcha.training.config import change
-from crnn_captcha.training.export import MIN_AGREEMENT, OPSET, _agreement, load_reader, to_onnx
-from crnn_captcha.training.model import make_networks
+from crnn_captcha.training.export import (
+    MIN_AGREEMENT,
+    OPSET,
+    _agreement,
+    load_reader,
+    to_onnx,
+    training_facts,
+)
+from crnn_captcha.training.model import BACKBONES, make_networks
 from crnn_captcha.training.run import RunFolder
 from training.conftest import Overfitted
 
@@ -58,15 +66,37 @@ def test_a_bundle_reads_as_its_network(overfitted: Overfitted, learned_bundle: B
     assert texts == list(overfitted.labels)  # not all blank: it does read
 
 
-def test_a_fixed_width_can_be_exported(quick_config: MakeConfig) -> None:
-    config = quick_config("pipeline.fixed_width=64", "model.neck=bilstm", "model.units=[4]")
+@pytest.mark.parametrize("neck", ["bilstm", "attention"])
+def test_a_fixed_width_can_be_exported(quick_config: MakeConfig, neck: str) -> None:
+    config = quick_config("pipeline.fixed_width=64", f"model.neck={neck}", "model.units=[4]")
     reader = make_networks(config, 5).reader
-    model = onnx.load_from_string(to_onnx(reader))
+    graph = to_onnx(reader)
+    model = onnx.load_from_string(graph)
     assert model.graph.input[0].type.tensor_type.shape.dim[1].dim_value == 64
+    check_graph(graph, fixed_width=64, height=16, channels=1, num_classes=5)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 16, 1), np.uint8)
     metadata = BundleMetadata(Charset("01ab"), config.pipeline, {})
-    logits = Recognizer(Bundle(to_onnx(reader), metadata)).logits(images)
+    logits = Recognizer(Bundle(graph, metadata)).logits(images)
     np.testing.assert_allclose(logits, reader(images, training=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_attention_can_be_exported(tiny_config: MakeConfig, backbone: str) -> None:
+    filters = {"vgg": [4, 8], "resnet": [4, 6, 8]}[backbone]
+    settings = f"model.backbone={backbone}", f"model.filters={filters}", "model.units=[8, 6]"
+    config = tiny_config(*settings, "model.neck=attention", "augmentation.views=2")
+    reader = make_networks(config, 5).reader
+    random = np.random.default_rng(0)
+    weights = reader.get_weights()  # normalisation's included, which start as 0 and 1
+    reader.set_weights([weight + random.uniform(0, 0.2, weight.shape) for weight in weights])
+    graph = to_onnx(reader)
+    check_graph(graph, fixed_width=0, height=16, channels=3, num_classes=5)
+    recognizer = Recognizer(Bundle(graph, BundleMetadata(Charset("01ab"), config.pipeline, {})))
+    for batch, width in ((1, 64), (3, 112)):
+        images = random.integers(0, 256, (batch, width, 16, 3), np.uint8)
+        expected = np.asarray(reader(images, training=False))
+        assert np.ptp(expected, axis=1).max() > 0.01  # time steps differ
+        np.testing.assert_allclose(recognizer.logits(images), expected, atol=1e-4)
 
 
 def test_the_graph_has_the_names_and_operators_of_the_contract(learned_bundle: Bundle) -> None:
@@ -93,6 +123,14 @@ def test_a_bundle_says_where_it_came_from(tiny_run: Path, captchas: Path) -> Non
     data = RunFolder(tiny_run).bundle.read_bytes()
     for private in (captchas.parent, tiny_run):  # whose disk it was is nobody's business
         assert str(private).encode() not in data
+
+
+def test_a_bundle_says_how_validation_was_cut(quick_config: MakeConfig, tmp_path: Path) -> None:
+    config = quick_config("seed=5", "data.split_seed=3", "data.validation_fraction=0.25")
+    folder = RunFolder(tmp_path)
+    folder.start(config, Path("data.zip"), weights=1234)
+    facts = training_facts(folder, config)
+    assert (facts["seed"], facts["split_seed"], facts["validation_fraction"]) == (5, 3, 0.25)
 
 
 def test_a_bundle_can_be_written_again(tiny_run: Path, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from crnn_captcha.errors import ConfigError, DatasetError, LabelError, MissingEx
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.training import export
-from crnn_captcha.training.loop import TrainingResult, train
+from crnn_captcha.training.loop import TrainingResult, build_networks, train
+from crnn_captcha.training.losses import ctc_loss
 from crnn_captcha.training.run import RunFolder
 from crnn_captcha.training.watch import Watch
 
@@ -65,6 +66,42 @@ def _stop_at(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals)
         after_step(self, batch, logs)
 
     monkeypatch.setattr(Watch, "on_train_batch_end", stop)
+
+
+def _batch() -> tuple[Any, Any]:
+    """Images, and the class ids of their labels."""
+    images = np.random.default_rng(0).integers(0, 256, (3, 48, 16, 3), np.uint8)
+    return images, np.array([[1, 2, 0], [4, 4, 3], [1, 0, 0]], np.int32)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+@pytest.mark.parametrize("shortcut", [0, 0.3], ids=["one head", "two heads"])
+def test_the_loss_is_the_networks_and_a_share_of_the_shortcuts(
+    tiny_config: MakeConfig, views: int, shortcut: float
+) -> None:
+    settings = f"model.ctc_shortcut={shortcut}", f"augmentation={{views={views}, lines=3}}"
+    networks = build_networks(tiny_config(*settings, "model.neck=none"), 5, steps_per_epoch=9)
+    images, labels = _batch()
+    expected = np.mean(ctc_loss(labels, networks.reader(images, training=False)))
+    if shortcut:
+        logits = np.asarray(networks.learner(images, training=False)[1])
+        logits = logits[:, 0] if views > 1 else logits
+        expected += shortcut * np.mean(ctc_loss(labels, logits))
+    targets = (labels, labels) if shortcut else labels
+    loss = networks.learner.test_on_batch(images, targets, return_dict=True)["loss"]
+    assert loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_views_of_one_image_are_to_be_read_alike(tiny_config: MakeConfig) -> None:
+    def first_loss(consistency: float) -> float:
+        changes = f"augmentation={{views=2, lines=3, consistency={consistency}}}"
+        settings = changes, "model.ctc_shortcut=0", "model.neck=none"
+        networks = build_networks(tiny_config(*settings), 5, steps_per_epoch=9)
+        return float(networks.learner.train_on_batch(*_batch(), return_dict=True)["loss"])
+
+    cost = first_loss(1000.0) - first_loss(0.0)
+    assert cost > 1
+    assert first_loss(2000.0) - first_loss(0.0) == pytest.approx(2 * cost, rel=1e-2)
 
 
 def test_a_run_is_complete(tiny_run: Path, captchas: Path) -> None:

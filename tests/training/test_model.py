@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import MakeConfig
+from numpy.typing import NDArray
 
 from crnn_captcha.charset import Charset
 from crnn_captcha.cli import check
@@ -19,13 +21,27 @@ from crnn_captcha.errors import ConfigError
 from crnn_captcha.metrics import exact_match
 from crnn_captcha.training.config import PRESETS, change
 from crnn_captcha.training.export import load_reader
-from crnn_captcha.training.losses import ctc_loss
-from crnn_captcha.training.model import BACKBONES, NECKS, make_networks
+from crnn_captcha.training.losses import ConsistentCTC, ctc_loss
+from crnn_captcha.training.model import BACKBONES, NECKS, Networks, make_networks
 from crnn_captcha.training.run import RunFolder
 from training.conftest import Overfitted
 
 TIME_STEPS = {"vgg": 40 // 4, "resnet": 40 // 4}  # of an image of 40 pixels
 FILTERS = {"vgg": [4, 8], "resnet": [4, 6, 6, 6, 8]}
+LABELS = np.array([[1, 2, 0], [4, 4, 3], [3, 0, 0], [1, 1, 0]], np.int32)
+
+
+def _images(width: int = 40, seed: int = 0) -> NDArray[np.uint8]:
+    """As many as `LABELS`: uint8 (batch, width, height, channels)."""
+    return np.random.default_rng(seed).integers(0, 256, (4, width, 16, 3), np.uint8)
+
+
+@pytest.fixture
+def sixteen_bits() -> Iterator[None]:
+    """The policy is global: other tests want the usual one."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.parametrize("neck", NECKS)
@@ -43,8 +59,7 @@ def test_every_backbone_learns_with_every_neck(
     )
     keras.utils.set_random_seed(2)
     networks = make_networks(config, num_classes=5)
-    images = np.random.default_rng(0).integers(0, 256, (4, 40, 16, 3), np.uint8)
-    labels = np.array([[1, 2, 0], [4, 4, 3], [3, 0, 0], [1, 1, 0]], np.int32)
+    images = _images()
     logits = networks.reader.predict(images, verbose=0)
     assert logits.shape == (4, TIME_STEPS[backbone], 5)
     assert logits.dtype == np.float32
@@ -52,7 +67,7 @@ def test_every_backbone_learns_with_every_neck(
     heads = len(networks.learner.outputs)
     assert heads == (2 if config.model.ctc_shortcut else 1)
     networks.learner.compile(optimizer=keras.optimizers.Adam(1e-2), loss=[ctc_loss] * heads)
-    targets = [labels] * heads
+    targets = [LABELS] * heads
     losses = [_total(networks.learner.train_on_batch(images, targets)) for _ in range(12)]
     assert losses[-1] < losses[0] / 2
     after = networks.reader.predict(images, verbose=0)
@@ -61,6 +76,115 @@ def test_every_backbone_learns_with_every_neck(
 
 def _total(logs: Any) -> float:
     return float(np.ravel(logs)[0])
+
+
+def _learner_logits(networks: Networks, **options: Any) -> list[NDArray[np.float32]]:
+    """Of each head."""
+    logits = networks.learner(_images(), **options)
+    return [np.asarray(head) for head in (logits if isinstance(logits, list) else [logits])]
+
+
+@pytest.mark.parametrize("shortcut", [0, 0.3], ids=["one head", "two heads"])
+def test_several_views_are_read_as_the_image(tiny_config: MakeConfig, shortcut: float) -> None:
+    changes = "augmentation={views=2, lines=4, patches=4}"
+    config = tiny_config(f"model.ctc_shortcut={shortcut}", changes)
+    networks = make_networks(config, num_classes=5)
+    logits = np.asarray(networks.reader(_images(), training=False))
+    heads = _learner_logits(networks, training=False)
+    assert [head.shape for head in heads] == [(4, 2, *logits.shape[1:])] * (2 if shortcut else 1)
+    for view in range(2):
+        np.testing.assert_allclose(heads[0][:, view], logits, rtol=1e-4, atol=1e-6)
+    for head in _learner_logits(networks, training=True):  # where each view has its own lines
+        assert (np.abs(head[:, 0] - head[:, 1]).max(axis=(1, 2)) > 1e-4).any()
+
+
+@pytest.mark.parametrize("shortcut", [0, 0.3], ids=["one head", "two heads"])
+def test_a_learner_of_views_teaches_the_reader(tiny_config: MakeConfig, shortcut: float) -> None:
+    changes = "augmentation={views=2, patches=1}"
+    settings = f"model.ctc_shortcut={shortcut}", changes, "model.neck=attention", "model.dropout=0"
+    keras.utils.set_random_seed(2)
+    networks = make_networks(tiny_config(*settings), num_classes=5)
+    before = networks.reader.predict(_images(), verbose=0)
+    losses = [ConsistentCTC(0.2), ConsistentCTC(0)] if shortcut else ConsistentCTC(0.2)
+    networks.learner.compile(optimizer=keras.optimizers.Adam(1e-2), loss=losses)
+    targets = [LABELS] * 2 if shortcut else LABELS
+    totals = [_total(networks.learner.train_on_batch(_images(), targets)) for _ in range(25)]
+    assert totals[-1] < totals[0] / 2
+    after = networks.reader.predict(_images(), verbose=0)
+    assert np.abs(after - before).max() > 0.01
+
+
+def test_a_learner_of_views_loads_in_safe_mode(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    networks = make_networks(tiny_config("augmentation.views=3"), num_classes=5)
+    networks.learner.save(tmp_path / "learner.keras")
+    loaded = keras.saving.load_model(tmp_path / "learner.keras", safe_mode=True)
+    expected = networks.learner.predict(_images(), verbose=0)
+    for head, same in zip(loaded.predict(_images(), verbose=0), expected, strict=True):
+        np.testing.assert_array_equal(head, same)
+
+
+@pytest.mark.parametrize(
+    ("neck", "units", "whole"),
+    [
+        ("bilstm", [8], True),
+        ("attention", [8], True),
+        ("attention", [8, 6], True),
+        ("attention", [2], True),  # fewer than heads of attention
+        ("none", [], False),
+    ],
+)
+def test_a_neck_looks_at_the_whole_image(
+    tiny_config: MakeConfig, neck: str, units: list[int], whole: bool
+) -> None:
+    config = tiny_config("model.backbone=vgg", f"model.neck={neck}", f"model.units={units}")
+    keras.utils.set_random_seed(3)
+    reader = make_networks(config, num_classes=5).reader
+    images = _images(width=96)
+    others = images.copy()
+    others[:, -8:] = 255 - images[:, -8:]
+    logits, changed = (np.asarray(reader(either, training=False)) for either in (images, others))
+    differences = np.abs(logits - changed).max(axis=(0, 2))  # (time_steps,)
+    assert differences[-1] > 1e-5
+    assert (differences[0] > 1e-6) == whole
+
+
+@pytest.mark.parametrize("neck", NECKS)
+def test_dropout_is_at_work_in_training_only(tiny_config: MakeConfig, neck: str) -> None:
+    def unlike(dropout: float, training: bool) -> bool:
+        settings = f"model.neck={neck}", f"model.dropout={dropout}", "augmentation={}"
+        reader = make_networks(tiny_config(*settings), num_classes=5).reader
+        return not np.array_equal(*(reader(_images(), training=training) for _ in range(2)))
+
+    assert unlike(0.5, training=True)
+    assert not unlike(0.5, training=False)
+    assert not unlike(0, training=True)
+
+
+@pytest.mark.usefixtures("sixteen_bits")
+def test_lstms_compute_in_full_precision(tiny_config: MakeConfig) -> None:
+    reader = make_networks(tiny_config("model.units=[8, 4]"), num_classes=5).reader
+    necks = [layer for layer in reader.layers if isinstance(layer, keras.layers.Bidirectional)]
+    lstms = [lstm for neck in necks for lstm in (neck.forward_layer, neck.backward_layer)]
+    assert len(lstms) == 4
+    for layer in (*necks, *lstms, *(lstm.cell for lstm in lstms)):
+        assert layer.compute_dtype == "float32"
+    assert {neck.output.dtype for neck in necks} == {"float32"}
+    others = {type(layer).__name__: layer.compute_dtype for layer in reader.layers}
+    assert others["Conv2D"] == others["BatchNormalization"] == "bfloat16"
+
+
+@pytest.mark.usefixtures("sixteen_bits")
+@pytest.mark.parametrize("neck", NECKS)
+def test_sixteen_bits_read_almost_the_same(tiny_config: MakeConfig, neck: str) -> None:
+    config = tiny_config(f"model.neck={neck}")
+    half = make_networks(config, num_classes=5).reader
+    keras.config.set_dtype_policy("float32")
+    full = make_networks(config, num_classes=5).reader
+    full.set_weights(half.get_weights())
+    logits, expected = (reader(_images(), training=False) for reader in (half, full))
+    assert logits.dtype == np.float32
+    assert not np.array_equal(logits, expected)
+    np.testing.assert_allclose(logits, expected, atol=0.05)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

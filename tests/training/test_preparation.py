@@ -16,7 +16,7 @@ from PIL import Image
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import DatasetError, LabelError
 from crnn_captcha.training.model import make_networks
-from crnn_captcha.training.preparation import LISTED, check_labels_fit, prepare
+from crnn_captcha.training.preparation import LISTED, check_labels_fit, cut, prepare
 
 MakeData = Callable[..., Path]
 
@@ -55,6 +55,23 @@ def test_what_is_learned_and_what_validates(captchas: Path, tiny_config: MakeCon
         assert batches.like_widths
         assert batches.batch_size == 2
         assert (batches.widths > 0).all()  # measured
+
+
+def test_the_split_seed_cuts_validation_and_no_other(
+    captchas: Path, quick_config: MakeConfig
+) -> None:
+    chosen, same, other, more = (
+        open_dataset(captchas, **cut(quick_config(*settings).data)).samples("validation")
+        for settings in (
+            ["data.split_seed=3", "seed=1"],
+            ["data.split_seed=3", "seed=2"],
+            ["data.split_seed=4", "seed=1"],
+            ["data.split_seed=3", "data.validation_fraction=0.5"],
+        )
+    )
+    assert chosen == same == open_dataset(captchas, seed=3).samples("validation")
+    assert chosen != other
+    assert (len(chosen), len(more)) == (5, 27)
 
 
 def test_memory_is_shared_out_by_size(captchas: Path, tiny_config: MakeConfig) -> None:

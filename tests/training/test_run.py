@@ -24,7 +24,7 @@ ROWS = [
 @pytest.fixture
 def started(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "run")
-    folder.start(make_config("classic", ["seed=5"]), Path("data.zip"))
+    folder.start(make_config("classic", ["seed=5"]), Path("data.zip"), weights=1234)
     return folder
 
 
@@ -63,6 +63,7 @@ def test_a_started_run_tells_its_configuration_and_facts(started: RunFolder) -> 
     assert started.load_config() == make_config("classic", ["seed=5"])
     facts = started.facts()
     assert facts["data"] == str(Path("data.zip").resolve())
+    assert facts["weights"] == "1234"
     for package in ("crnn-captcha", "keras", "tensorflow", "numpy", "opencv-python-headless"):
         assert facts[package] == version(package)
     assert re.fullmatch("[0-9a-f]{40}|unknown", facts["commit"])

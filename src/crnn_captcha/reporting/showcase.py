@@ -143,16 +143,16 @@ def network_view(prepared: Pixels) -> Pixels:
     """What a network takes, turned back upright for the eye.
 
     Args:
-        prepared: uint8 (width, height, channels). Three channels are shown as red, green and
-            blue, any other number as the grey of the first.
+        prepared: uint8 (width, height, channels). The first three are shown as red, green and
+            blue; where there are fewer, the first as grey.
 
     Returns:
         uint8 (height, width, 3).
     """
     upright = prepared.transpose(1, 0, 2)  # (height, width, channels)
-    if upright.shape[2] != 3:
+    if upright.shape[2] < 3:
         upright = np.repeat(upright[..., :1], 3, axis=2)
-    return np.ascontiguousarray(upright)
+    return np.ascontiguousarray(upright[..., :3])
 
 
 def align(label: str, text: str) -> list[Pair]:

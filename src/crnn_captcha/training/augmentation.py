@@ -14,6 +14,8 @@ from keras import layers, ops
 
 from crnn_captcha.training.config import AugmentationConfig
 
+COLOURS = 3  # red, green, blue; a fourth channel is the ink
+
 
 class RandomChange(layers.Layer):
     """Changes images in training, each in its own way; leaves them alone otherwise.
@@ -23,13 +25,11 @@ class RandomChange(layers.Layer):
 
     Args:
         seed: of all that is drawn at random.
-        views: so many neighbours in a batch are views of one image, and are moved alike.
     """
 
-    def __init__(self, seed: int | None = None, views: int = 1, **kwargs: Any) -> None:
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = seed
-        self.views = views
         self.generator = keras.random.SeedGenerator(seed)
 
     def call(self, images: Any, training: bool = False) -> Any:
@@ -44,18 +44,13 @@ class RandomChange(layers.Layer):
         """Uniformly random float32 of `shape`, from `low` to `high`."""
         return keras.random.uniform(shape, low, high, seed=self.generator)
 
-    def draw_alike(self, images: Any, shape: tuple[int, ...], low: float, high: float) -> Any:
-        """Uniformly random float32 (batch, *shape), the same for all views of an image."""
-        drawn = self.draw((ops.shape(images)[0] // self.views, *shape), low, high)
-        return ops.repeat(drawn, self.views, axis=0) if self.views > 1 else drawn
-
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Shapes stay as they are."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
-        return super().get_config() | {"seed": self.seed, "views": self.views}
+        return super().get_config() | {"seed": self.seed}
 
 
 @keras.saving.register_keras_serializable(package="crnn_captcha")
@@ -63,10 +58,11 @@ class RandomChannelPermutation(RandomChange):
     """Swaps the colour channels: a letter's colour says nothing."""
 
     def change(self, images: Any) -> Any:
-        """Swaps channels, one order an image."""
+        """Swaps colours, one order an image."""
         batch, channels = ops.shape(images)[0], images.shape[-1]
-        order = ops.argsort(self.draw((batch, channels)), axis=-1)
-        order = ops.one_hot(order, channels, dtype=images.dtype)
+        order = ops.argsort(self.draw((batch, min(channels, COLOURS))), axis=-1)
+        beyond = ops.ones_like(order[:, :1]) * ops.arange(COLOURS, channels)  # stay where they are
+        order = ops.one_hot(ops.concatenate([order, beyond], 1), channels, dtype=images.dtype)
         return ops.einsum("bwhc,bdc->bwhd", images, order)
 
 
@@ -77,20 +73,17 @@ class RandomSlant(RandomChange):
     Args:
         degrees: the largest angle, either way.
         seed: of the angles.
-        views: as `RandomChange` has them.
     """
 
-    def __init__(
-        self, degrees: float, seed: int | None = None, views: int = 1, **kwargs: Any
-    ) -> None:
-        super().__init__(seed, views, **kwargs)
+    def __init__(self, degrees: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, **kwargs)
         self.degrees = degrees
 
     def change(self, images: Any) -> Any:
         """Slants, one angle an image."""
-        height = images.shape[2]
+        batch, height = ops.shape(images)[0], images.shape[2]
         limit = math.radians(self.degrees)
-        slope = ops.tan(self.draw_alike(images, (), -limit, limit))
+        slope = ops.tan(self.draw((batch,), -limit, limit))
         zero, one = ops.zeros_like(slope), ops.ones_like(slope)
         # An output pixel (x across the text, y along it) comes from (x, y + slope * (x - middle)).
         offset = -slope * (height - 1) / 2
@@ -111,20 +104,24 @@ class RandomShrink(RandomChange):
     Args:
         share: the largest share that is taken off the width, and off the height.
         seed: of the shares and places.
-        views: as `RandomChange` has them.
+        views: so many neighbours in a batch are views of one image. Along the text they move
+            alike: they are compared time step by time step.
     """
 
     def __init__(
         self, share: float, seed: int | None = None, views: int = 1, **kwargs: Any
     ) -> None:
-        super().__init__(seed, views, **kwargs)
+        super().__init__(seed, **kwargs)
         self.share = share
+        self.views = views
 
     def change(self, images: Any) -> Any:
         """Shrinks, to one size and place an image."""
-        width, height = ops.shape(images)[1:3]
-        shares = self.draw_alike(images, (2,), 1 - self.share, 1)
-        places = self.draw_alike(images, (2,), 0, 1)
+        batch, width, height = ops.shape(images)[:3]
+        drawn = [self.draw((count, 2)) for count in (batch, batch // self.views)]
+        drawn[1] = ops.repeat(drawn[1], self.views, axis=0)
+        drawn = ops.stack(drawn, axis=2)  # (batch, share and place, across and along)
+        shares, places = 1 - self.share * drawn[:, 0], drawn[:, 1]
         size = ops.stack([ops.cast(height, "float32"), ops.cast(width, "float32")])
         start = places * (1 - shares) * (size - 1)  # of the text, in output pixels: across, along
         across, along = 1 / shares[:, 0], 1 / shares[:, 1]
@@ -135,7 +132,33 @@ class RandomShrink(RandomChange):
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
-        return super().get_config() | {"share": self.share}
+        return super().get_config() | {"share": self.share, "views": self.views}
+
+
+@keras.saving.register_keras_serializable(package="crnn_captcha")
+class RandomWeight(RandomChange):
+    """Makes strokes bolder or thinner, as another weight of the font has them.
+
+    Args:
+        pixels: at most so much is added or taken away at each edge, up to 1.
+        seed: of the weights.
+    """
+
+    def __init__(self, pixels: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, **kwargs)
+        self.pixels = pixels
+
+    def change(self, images: Any) -> Any:
+        """Blends with the images dilated or eroded by a pixel, to one degree an image."""
+        degree = self.draw((ops.shape(images)[0], 1, 1, 1), -self.pixels, self.pixels)
+        degree = ops.cast(degree, images.dtype)
+        bolder = ops.max_pool(images, 3, 1, "same") - images
+        thinner = images + ops.max_pool(-images, 3, 1, "same")
+        return images + ops.relu(degree) * bolder - ops.relu(-degree) * thinner
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the layer."""
+        return super().get_config() | {"pixels": self.pixels}
 
 
 @keras.saving.register_keras_serializable(package="crnn_captcha")
@@ -153,6 +176,9 @@ class RandomLines(RandomChange):
 
     def change(self, images: Any) -> Any:
         """Draws lines."""
+        colours = min(images.shape[-1], COLOURS)
+        colour = [1.0] * colours + [0.0] * (images.shape[-1] - colours)  # a line is no ink
+        colour = ops.convert_to_tensor(colour, images.dtype)
         batch, width, height = ops.shape(images)[:3]
         along = ops.arange(width, dtype="float32")[:, None]
         across = ops.arange(height, dtype="float32")[None, :]
@@ -167,8 +193,8 @@ class RandomLines(RandomChange):
             ink = ops.clip(half_thickness + 0.5 - beside, 0, 1)  # a soft edge of one pixel
             there = reach < self.draw(one, 0.05, 0.5) * width
             there = ops.logical_and(there, self.draw(one) < 0.5)
-            line = ops.where(there, ink, 0.0)[..., None]
-            images = ops.maximum(images, ops.cast(line, images.dtype))
+            line = ops.cast(ops.where(there, ink, 0.0), images.dtype)[..., None]
+            images = images + line * (colour - images)
         return images
 
     def get_config(self) -> dict[str, Any]:
@@ -241,7 +267,7 @@ def make_augmentation(config: AugmentationConfig, seed: int) -> Augmentation | N
         turn = config.rotation_degrees / 360
         stages.append(layers.RandomRotation(turn, **fill, seed=next(seeds)))
     if config.shear_degrees:
-        stages.append(RandomSlant(config.shear_degrees, next(seeds), config.views))
+        stages.append(RandomSlant(config.shear_degrees, seed=next(seeds)))
     if config.translation_x or config.translation_y:
         shift = config.translation_x, config.translation_y
         stages.append(layers.RandomTranslation(*shift, **fill, seed=next(seeds)))
@@ -249,6 +275,8 @@ def make_augmentation(config: AugmentationConfig, seed: int) -> Augmentation | N
         stages.append(layers.RandomZoom(config.zoom, config.zoom, **fill, seed=next(seeds)))
     if config.shrink:
         stages.append(RandomShrink(config.shrink, next(seeds), config.views))
+    if config.weight:
+        stages.append(RandomWeight(config.weight, seed=next(seeds)))
     if config.permute_colours:
         stages.append(RandomChannelPermutation(seed=next(seeds)))
     if config.lines:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import multiprocessing
 import re
 import shlex
@@ -138,14 +139,17 @@ def compare(
         progress: say on standard error how it goes.
 
     Raises:
-        ConfigError: if a variant isn't valid, given twice, or not comparable.
-        RunError: if `out` holds something else already.
+        ConfigError: if a variant isn't valid, given twice, not comparable, or not the one that is
+            to be gone on with; if `minutes` isn't more than 0.
+        RunError: if `out` holds something else already, or the process of a training died.
         DatasetError, LabelError: as `train` raises them.
     """
     out = Path(out)
+    if not 0 < minutes < math.inf:
+        raise ConfigError(f"The minutes of a training are more than 0. Received: {minutes}.")
     configs = {variant: parse_variant(variant, settings) for variant in variants}
     _check_comparable(variants, configs)
-    if not resume and out.exists() and any(out.iterdir()):
+    if out.exists() and (not out.is_dir() or (not resume and any(out.iterdir()))):
         raise RunError(
             f"A new comparison needs a new or empty folder. Received: {out}. "
             "Go on with the one in it by --resume, or name another folder."
@@ -169,9 +173,15 @@ def parse_variant(variant: str, settings: Sequence[str] = ()) -> Config:
     """The configuration of `PRESET section.key=value ...`, with `settings` before its own.
 
     Raises:
-        ConfigError: if the preset, a key or a value isn't known.
+        ConfigError: if the preset, a key or a value isn't known, or a quote isn't closed.
     """
-    preset, *own = shlex.split(variant) or [""]
+    try:
+        preset, *own = shlex.split(variant) or [""]
+    except ValueError as error:
+        raise ConfigError(
+            "A configuration to compare is a preset, and settings parted by spaces. "
+            f"Received: {variant!r} ({error})."
+        ) from error
     return change(make_config(preset, settings), own)
 
 
@@ -196,8 +206,8 @@ def _train(
     data: str | Path, folder: RunFolder, config: Config, minutes: float, *, progress: bool
 ) -> bool:
     """Trains what isn't trained yet. Returns whether it came to its end."""
-    if folder.exists:  # its epochs were chosen when it was started
-        config = folder.load_config()
+    if folder.exists:
+        config = _begun(folder, config)
     else:
         seconds = _in_own_process(epoch_seconds, data, config)
         epochs = max(1, round(60 * minutes / seconds))
@@ -210,6 +220,24 @@ def _train(
         train, data, folder.path, config, resume=folder.exists, progress=progress
     )
     return not result.interrupted
+
+
+def _begun(folder: RunFolder, config: Config) -> Config:
+    """The run's own configuration: its epochs and charset were found when it was started."""
+    begun = folder.load_config()
+    same = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, charset=config.data.charset or begun.data.charset),
+        training=dataclasses.replace(
+            config.training, epochs=begun.training.epochs, patience=begun.training.patience
+        ),
+    )
+    if begun != same:
+        raise ConfigError(
+            f"--resume goes on with the configuration in {folder.config_file}. Received: other "
+            "settings. Give the same ones, or compare in another folder."
+        )
+    return begun
 
 
 def epoch_seconds(data: str | Path, config: Config) -> float:
@@ -249,9 +277,17 @@ def _in_own_process(
 ) -> Result:
     """Calls a function in a new process: each training starts from the same state of Keras.
 
-    A Ctrl-C is for that process, which stops in an orderly way.
+    A Ctrl-C is for that process, which stops in an orderly way, and so is SIGTERM.
     """
-    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def pass_on(number: int, frame: object) -> None:
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),  # a terminal tells both
+        signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
+    }
     try:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _listen) as executor:
             return executor.submit(function, *arguments, **options).result()
@@ -260,7 +296,8 @@ def _in_own_process(
             f"The process of a training died ({error}). Is memory short? Go on with --resume."
         ) from error
     finally:
-        signal.signal(signal.SIGINT, ours)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _listen() -> None:

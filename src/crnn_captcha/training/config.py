@@ -96,8 +96,10 @@ class AugmentationConfig:
         shrink: scale down by up to this share, along and across the text independently, and put
             it anywhere in the room that this leaves: nothing is cut off.
         lines: draw up to this many lines over the text.
+        weight: make strokes bolder or thinner by up to so many pixels at each edge.
         patches: hide up to this many small patches of the text.
-        views: of each image that are seen at once, moved alike but else changed differently.
+        views: of each image that are seen at once, each changed in its own way but for what moves
+            it along the text.
         consistency: weight of a loss for reading the views differently.
     """
 
@@ -109,6 +111,7 @@ class AugmentationConfig:
     permute_colours: bool = False
     shrink: float = 0.0
     lines: int = 0
+    weight: float = 0.0
     patches: int = 0
     views: int = 1
     consistency: float = 0.0
@@ -120,6 +123,7 @@ class AugmentationConfig:
             _require(0 <= getattr(self, name) < 90, f"augmentation.{name}", "0 to 90 degrees")
         for name in ("lines", "patches", "consistency"):
             _require(getattr(self, name) >= 0, f"augmentation.{name}", "at least 0")
+        _require(0 <= self.weight <= 1, "augmentation.weight", "0 to 1")
         _require(self.views >= 1, "augmentation.views", "at least 1")
         moved_apart = self.rotation_degrees or self.translation_x or self.translation_y or self.zoom
         _require(
@@ -240,26 +244,40 @@ STANDARD = Config(
     pipeline=Pipeline(
         (
             Stage("crop_ink"),
+            Stage("narrow_gaps", {"gap": 6}),
+            Stage("add_ink"),
             Stage("resize_height", {"height": 32, "min_width": 112, "max_width": 640}),
             Stage("invert"),
         ),
         width_multiple=16,
     ),
-    data=DataConfig(like_widths=True),
+    data=DataConfig(batch_size=16, like_widths=True),
     model=ModelConfig(
         backbone="resnet",
-        filters=(32, 48, 96, 160, 256),
+        filters=(32, 64, 128, 192, 256),
         units=(128, 128),
         dropout=0.1,
         ctc_shortcut=0.3,
     ),
     augmentation=AugmentationConfig(
-        shear_degrees=10, shrink=0.2, permute_colours=True, lines=3
+        shear_degrees=10,
+        shrink=0.2,
+        permute_colours=True,
+        lines=3,
+        weight=0.5,
+        patches=6,
+        views=2,
+        consistency=0.2,
     ),  # nothing that cuts off ink: the image ends where the ink does
     optimizer=OptimizerConfig(
-        name="adamw", learning_rate=1.5e-3, weight_decay=0.02, clip_norm=5.0, schedule="cosine"
+        name="adamw",
+        learning_rate=1.5e-3,
+        weight_decay=0.05,
+        clip_norm=5.0,
+        schedule="cosine",
+        warmup=0.03,
     ),
-    training=TrainingConfig(epochs=40, monitor="val_exact_match", patience=40),
+    training=TrainingConfig(epochs=60, monitor="val_exact_match", patience=60),
 )
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
