@@ -70,3 +70,7 @@ class MissingExtraError(CrnnCaptchaError, OSError):
         super().__init__(
             f"{what} needs the extra '{extra}'. Install it: pip install 'crnn-captcha[{extra}]'"
         )
+        self._given = what, extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), self._given  # it may come from a process of its own

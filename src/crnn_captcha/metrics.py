@@ -210,7 +210,12 @@ def sign_test(won: int, lost: int) -> float:
     Args:
         won: images that only one of them reads right.
         lost: images that only the other does.
+
+    Raises:
+        ValueError: if a number is below 0.
     """
+    if min(won, lost) < 0:
+        raise ValueError(f"Images are counted from 0. Received: won={won}, lost={lost}.")
     trials, fewer = won + lost, min(won, lost)
     tail = sum(math.comb(trials, i) for i in range(fewer + 1))
     return float(min(1.0, 2 * tail / 2**trials))

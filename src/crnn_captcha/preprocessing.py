@@ -103,7 +103,7 @@ def narrow_gaps(image: Image, *, gap: int = 6, black: int = 24, paper: int = 250
         black: a pixel whose brightest channel is below this is a line.
         paper: a pixel whose darkest channel is at least this is paper.
     """
-    ink = _is_ink(image, black, paper).any(axis=0)  # (width,)
+    ink: NDArray[np.bool_] = np.any(_is_ink(image, black, paper), axis=0)  # (width,)
     if not ink.any():
         return image
     columns = np.arange(len(ink))

@@ -47,6 +47,7 @@ def test_the_options_of_the_contract(compared: dict[str, Any], tmp_path: Path) -
         "out": tmp_path,
         "resume": True,
         "settings": ("data.batch_size=4", "model.units=[8]"),
+        "skip_broken": False,
     }
 
 
@@ -114,6 +115,7 @@ def test_help_teaches() -> None:
             ["classic", "--set", "batch_size=3"],
             "A setting has the form section.key=value, with a key of",
         ),
+        (["classic training.epochs=3"], "A comparison chooses training.epochs by its minutes."),
         (["classic", "--minutes", "nan"], "The minutes of a training are more than 0."),
         (["classic"], "There is no data at 'data.zip'."),
     ],
@@ -127,7 +129,11 @@ def test_wrong_use_is_one_line_and_exit_2(
 ) -> None:
     from crnn_captcha.training import comparison
 
-    monkeypatch.setattr(comparison, "_in_own_process", lambda function, *given: function(*given))
+    monkeypatch.setattr(
+        comparison,
+        "_in_own_process",
+        lambda function, *given, **options: function(*given, **options),
+    )
     monkeypatch.chdir(tmp_path)
     options = ["--data", "data.zip", "--minutes", "1", "--out", "out"]
     monkeypatch.setattr("sys.argv", ["crnn-captcha", "compare", *options, *arguments])

@@ -105,7 +105,8 @@ def test_a_broken_image_counts_as_wrong_and_exits_with_1(data: Path) -> None:
     [
         pytest.param({"split_seed": 5, "validation_fraction": 0.25}, 0.25, 5, id="both"),
         pytest.param({"split_seed": 5, "seed": 7}, 0.1, 5, id="not by the training's seed"),
-        pytest.param({"seed": 7}, 0.1, 0, id="neither"),
+        pytest.param({"seed": 7}, 0.1, 7, id="a bundle from before split_seed"),
+        pytest.param({}, 0.1, 0, id="neither"),
         pytest.param({"split_seed": True, "validation_fraction": "half"}, 0.1, 0, id="nonsense"),
     ],
 )

@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -79,7 +80,7 @@ class Trainings:
         return self._train(*arguments, **options)
 
     def _train(
-        self, data: str, run: Path, config: Config, *, resume: bool, progress: bool
+        self, data: str, run: Path, config: Config, *, resume: bool, **options: bool
     ) -> TrainingResult:
         folder = RunFolder(run)
         self.trained.append((run.name, config, resume))
@@ -368,6 +369,18 @@ def test_rows_say_how_well_each_reads_against_the_first(
         assert 0 < row.interval.low < row.exact_match < row.interval.high < 1
         assert (row.epochs, row.epoch_seconds, row.weights) == (3, 10.0, 1234)
         assert row.minutes == pytest.approx((9 + 10 + 11) / 60)
+
+
+def test_the_validation_images_of_the_configuration_are_measured(
+    captchas: Path, quick_config: MakeConfig, bundle_path: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    shutil.copy(bundle_path, folder.bundle)
+    config = quick_config("data.split_seed=3", "data.validation_fraction=0.25")
+    measured = [outcome.name for outcome in comparison._measure(captchas, folder, config).outcomes]
+    cut = open_dataset(captchas, seed=3, validation_fraction=0.25)
+    assert measured == [sample.name for sample in cut.samples("validation")]
 
 
 def test_json_table_and_curves_are_written(

@@ -127,6 +127,8 @@ def test_a_setting_without_a_key_of_the_configuration_is_refused(setting: str) -
         ("augmentation.shear_degrees=90", "augmentation.shear_degrees is 0 to 90 degrees"),
         ("augmentation.lines=-1", "augmentation.lines is at least 0"),
         ("augmentation.patches=-1", "augmentation.patches is at least 0"),
+        ("augmentation.weight=-0.1", "augmentation.weight is 0 to 1"),
+        ("augmentation.weight=1.1", "augmentation.weight is 0 to 1"),
         ("augmentation.views=0", "augmentation.views is at least 1"),
         ("augmentation.consistency=-0.1", "augmentation.consistency is at least 0"),
         ("augmentation.consistency=nan", "augmentation.consistency is at least 0"),
@@ -162,14 +164,14 @@ def test_a_value_that_does_not_fit_is_refused(setting: str, rule: str) -> None:
 )
 def test_views_that_are_not_in_step_can_not_be_read_alike(others: str) -> None:
     setting = f"augmentation={{{', '.join(filter(None, ['consistency=0.2', others]))}}}"
-    with pytest.raises(ConfigError, match=r"augmentation\.consistency is 0 unless there are several"):
+    with pytest.raises(ConfigError, match=r"augmentation\.consistency is 0 unless there are"):
         change(CLASSIC, [setting])
     alone = setting.replace("consistency=0.2", "consistency=0")
     assert change(CLASSIC, [alone]).augmentation.consistency == 0
 
 
 def test_views_that_are_in_step_can_be_read_alike() -> None:
-    changes = "shear_degrees=8, shrink=0.2, permute_colours=true, lines=3, patches=3"
+    changes = "shear_degrees=8, shrink=0.2, weight=1, permute_colours=true, lines=3, patches=3"
     config = change(CLASSIC, [f"augmentation={{views=2, consistency=0.2, {changes}}}"])
     assert (config.augmentation.views, config.augmentation.consistency) == (2, 0.2)
     assert from_toml(to_toml(config, {})) == config
@@ -225,6 +227,11 @@ def test_toml_of_another_version_is_refused() -> None:
         from_toml(text.replace("[data]", "[data]\nshuffle = true"))
     with pytest.raises(ConfigError, match=r"A value in config\.toml doesn't fit: .*`preset`"):
         from_toml(text.replace('preset = "classic"', ""))
+
+
+def test_facts_that_are_no_table_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"The facts in config\.toml are a table\. Received: 3\."):
+        read_facts("facts = 3")
 
 
 def test_toml_without_facts_has_none() -> None:

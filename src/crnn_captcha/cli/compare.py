@@ -20,6 +20,7 @@ OUT = Path("runs") / "comparison"
 @click.option("--resume", is_flag=True, help="Go on: what is done isn't trained again.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE",
               help="Set a value for all of them; may be given several times.")  # fmt: skip
+@click.option("--skip-broken", is_flag=True, help="Leave out images that can't be read.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, not a table.")
 def compare(
     variants: tuple[str, ...],
@@ -28,6 +29,7 @@ def compare(
     out: Path,
     resume: bool,
     settings: tuple[str, ...],
+    skip_broken: bool,
     as_json: bool,
 ) -> None:
     """Trains each PRESET for the same time on the same images, and says which reads better.
@@ -46,7 +48,13 @@ def compare(
     from crnn_captcha import training
 
     comparison = training.compare(
-        data, out, variants, minutes=minutes, settings=settings, resume=resume
+        data,
+        out,
+        variants,
+        minutes=minutes,
+        settings=settings,
+        resume=resume,
+        skip_broken=skip_broken,
     )
     click.echo(comparison.to_json() if as_json else comparison.to_markdown(), nl=False)
     if comparison.interrupted:

@@ -79,6 +79,7 @@ def _cut(training: Mapping[str, Any]) -> dict[str, Any]:
         "split_seed": ("seed", int),
         "validation_fraction": ("validation_fraction", float),
     }
+    training = {"split_seed": training.get("seed"), **training}  # older bundles: one seed for both
     return {
         argument: training[name]
         for name, (argument, kind) in kinds.items()

@@ -122,6 +122,7 @@ def compare(
     minutes: float,
     settings: Sequence[str] = (),
     resume: bool = False,
+    skip_broken: bool = False,
     progress: bool = True,
 ) -> Comparison:
     """Trains each configuration for about so many minutes, and measures all on validation.
@@ -136,11 +137,12 @@ def compare(
         minutes: of training for each.
         settings: for all of them, before their own.
         resume: go on with a comparison in `out`: what is done isn't trained again.
+        skip_broken: leave broken images out instead of refusing to train; validation counts them.
         progress: say on standard error how it goes.
 
     Raises:
-        ConfigError: if a variant isn't valid, given twice, not comparable, or not the one that is
-            to be gone on with; if `minutes` isn't more than 0.
+        ConfigError: if there is no variant, or one isn't valid, given twice, not comparable or not
+            the one that is to be gone on with; if `minutes` isn't more than 0.
         RunError: if `out` holds something else already, or the process of a training died.
         DatasetError, LabelError: as `train` raises them.
     """
@@ -149,6 +151,8 @@ def compare(
         raise ConfigError(f"The minutes of a training are more than 0. Received: {minutes}.")
     configs = {variant: parse_variant(variant, settings) for variant in variants}
     _check_comparable(variants, configs)
+    if any("training.epochs" in given for given in (*settings, *variants)):
+        raise ConfigError("A comparison chooses training.epochs by its minutes. Leave them out.")
     if out.exists() and (not out.is_dir() or (not resume and any(out.iterdir()))):
         raise RunError(
             f"A new comparison needs a new or empty folder. Received: {out}. "
@@ -160,7 +164,8 @@ def compare(
         if progress:
             say(f"== {variant} ({len(results) + 1} of {len(configs)})")
         folder = RunFolder(out / _folder_name(variant))
-        if not _train(data, folder, config, minutes, progress=progress):
+        done = _train(data, folder, config, minutes, skip_broken=skip_broken, progress=progress)
+        if not done:
             return dataclasses.replace(comparison, interrupted=True)
         results[variant] = _measure(data, folder, config)
         comparison = _summarise(out, results)
@@ -186,6 +191,8 @@ def parse_variant(variant: str, settings: Sequence[str] = ()) -> Config:
 
 
 def _check_comparable(variants: Sequence[str], configs: dict[str, Config]) -> None:
+    if not variants:
+        raise ConfigError("A comparison needs at least one configuration. Received: none.")
     names = [_folder_name(variant) for variant in variants]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"Configurations to compare differ. Received twice: {', '.join(twice)}.")
@@ -203,13 +210,19 @@ def _folder_name(variant: str) -> str:
 
 
 def _train(
-    data: str | Path, folder: RunFolder, config: Config, minutes: float, *, progress: bool
+    data: str | Path,
+    folder: RunFolder,
+    config: Config,
+    minutes: float,
+    *,
+    skip_broken: bool,
+    progress: bool,
 ) -> bool:
     """Trains what isn't trained yet. Returns whether it came to its end."""
     if folder.exists:
         config = _begun(folder, config)
     else:
-        seconds = _in_own_process(epoch_seconds, data, config)
+        seconds = _in_own_process(epoch_seconds, data, config, skip_broken=skip_broken)
         epochs = max(1, round(60 * minutes / seconds))
         if progress:
             say(f"An epoch takes about {seconds:.0f} s: {epochs} of them.")
@@ -217,7 +230,13 @@ def _train(
     if folder.bundle.is_file() and len(folder.read_history()) == config.training.epochs:
         return True
     result = _in_own_process(
-        train, data, folder.path, config, resume=folder.exists, progress=progress
+        train,
+        data,
+        folder.path,
+        config,
+        resume=folder.exists,
+        skip_broken=skip_broken,
+        progress=progress,
     )
     return not result.interrupted
 
@@ -240,7 +259,7 @@ def _begun(folder: RunFolder, config: Config) -> Config:
     return begun
 
 
-def epoch_seconds(data: str | Path, config: Config) -> float:
+def epoch_seconds(data: str | Path, config: Config, *, skip_broken: bool = False) -> float:
     """How long an epoch of training will take, by steps on batches from all over an epoch.
 
     Seeds and precision of Keras are set by it: best called in a process of its own.
@@ -249,7 +268,7 @@ def epoch_seconds(data: str | Path, config: Config) -> float:
         DatasetError, LabelError, ConfigError: as `train` raises them.
     """
     dataset = open_dataset(data, **cut(config.data))
-    prepared = prepare(dataset, config, skip_broken=False, progress=False)
+    prepared = prepare(dataset, config, skip_broken=skip_broken, progress=False)
     learning, validation = prepared.learning, prepared.validation
     networks = build_networks(config, prepared.charset.num_classes, len(learning))
     heads = len(networks.learner.outputs)
