@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,13 @@ from crnn_captcha.preprocessing import (
     Pipeline,
     Stage,
     adaptive_threshold,
+    add_ink,
     clahe,
     crop_ink,
     grayscale,
     invert,
     median_blur,
+    narrow_gaps,
     opening,
     pad_width,
     resize_height,
@@ -182,6 +185,66 @@ def test_crop_ink_tells_ink_by_its_darkest_and_brightest_channel(
 
 
 @pytest.mark.parametrize(
+    ("gap", "columns"),
+    [
+        pytest.param(4, [*range(7), *range(8, 16)], id="even"),
+        pytest.param(3, [*range(7), *range(9, 16)], id="odd"),
+        pytest.param(0, [*range(5), *range(10, 14)], id="none"),
+        pytest.param(500, range(100), id="wider than the image"),
+    ],
+)
+def test_narrow_gaps_keeps_the_ends_of_a_run_without_ink(gap: int, columns: Sequence[int]) -> None:
+    image = paper(20, 100)
+    image[5:9, 0:5] = image[3:15, 10:14] = RED
+    image[::3] = np.where(image[::3] == PAPER, np.array(BLACK, np.uint8), image[::3])  # no ink
+    image[..., 0] -= np.arange(100, dtype=np.uint8) // 25  # columns differ
+    narrowed = narrow_gaps(image, gap=gap)
+    kept = [i for i in range(100) if i in {*columns}]
+    assert narrowed.shape[1] == len(kept), narrowed.shape
+    assert (narrowed == image[:, kept]).all()
+
+
+@pytest.mark.parametrize("image", [paper(8, 90), np.zeros((8, 90, 3), np.uint8)])
+def test_narrow_gaps_keeps_an_image_without_ink_whole(image: Image) -> None:
+    assert narrow_gaps(image) is image
+
+
+def test_narrow_gaps_leaves_paper_alone_that_is_not_clean() -> None:
+    image = np.random.default_rng(0).integers(100, 250, (20, 90, 3), np.uint8)
+    assert (narrow_gaps(image, gap=2) == image).all()
+
+
+def test_add_ink_is_black_on_white_whatever_the_colour() -> None:
+    image = paper(20, 120)
+    colours = [RED, (240, 255, 238), (25, 25, 25), (255, 255, 0)]
+    for i, colour in enumerate(colours):
+        image[5:15, 10 + 25 * i : 14 + 25 * i] = colour
+    result = add_ink(image)
+    assert result.shape == (20, 120, 4)
+    assert (result[..., :3] == image).all()
+    expected = np.where((image == PAPER).all(axis=2), PAPER, 0)
+    assert (result[..., 3] == expected).all()
+
+
+def test_add_ink_says_how_much_of_a_pixel_is_covered() -> None:
+    image = paper(20, 20).astype(float)
+    pale = np.array([255, 235, 215])  # its darkest channel is 40 away from white
+    for column, share in enumerate([0.25, 1, 0.5]):
+        image[5:15, 8 + column] = PAPER - share * (PAPER - pale)
+    ink = PAPER - add_ink(image.astype(np.uint8))[10, 8:11, 3].astype(int)
+    np.testing.assert_allclose(ink, [0.25 * 255, 255, 0.5 * 255], atol=4)
+
+
+def test_add_ink_leaves_lines_and_nearly_white_paper_out() -> None:
+    image = captcha()
+    image[70:75] = 251
+    ink = add_ink(image)[..., 3]
+    assert (ink[20:40, 100:110] == 0).all()
+    assert (ink[40:42] == PAPER).all()
+    assert (ink[70:75] == PAPER).all()
+
+
+@pytest.mark.parametrize(
     ("size", "parameters", "width"),
     [
         pytest.param((80, 200), {"height": 40}, 100, id="smaller"),
@@ -257,6 +320,8 @@ def test_a_bad_stage_is_refused(name: str, parameters: dict[str, Any], message: 
         pytest.param("grayscale", {}, (8, 8), id="grey already"),
         pytest.param("crop_ink", {}, (8, 8), id="no colour to tell ink by"),
         pytest.param("crop_ink", {}, (8, 1), id="no colour in one column"),
+        pytest.param("narrow_gaps", {}, (8, 8), id="no colour to tell gaps by"),
+        pytest.param("add_ink", {}, (8, 8), id="no colour to add to"),
         pytest.param("clahe", {}, (8, 8, 3), id="not grey"),
         pytest.param("adaptive_threshold", {}, (8, 8, 3), id="not grey either"),
         pytest.param("resize_height", {}, (8, 8, 3), id="no height"),
@@ -350,6 +415,7 @@ def test_the_width_is_padded_to_a_multiple(width: int, padded: int) -> None:
 def test_height_and_channels() -> None:
     assert (CLASSIC.height, CLASSIC.channels) == (50, 1)
     assert (COLOUR.height, COLOUR.channels) == (32, 3)
+    assert Pipeline((Stage("add_ink"), *COLOUR.stages)).channels == 4
     twice = Pipeline((Stage("resize_height", {"height": 64}), RESIZE))
     assert twice.height == twice(paper(10, 10)).shape[1] == 4
 
@@ -403,6 +469,7 @@ RESIZES = st.builds(
 )
 
 
+@settings(deadline=None)  # no claim about speed, on a machine that may be busy
 @given(st.lists(STAGE_DATA, max_size=4), RESIZES, st.integers(1, 1024), st.integers(0, 8192))
 def test_a_pipeline_survives_json(
     stages: list[Stage], resize: Stage, width_multiple: int, fixed_width: int

@@ -99,7 +99,7 @@ def narrow_gaps(image: Image, *, gap: int = 6, black: int = 24, paper: int = 250
 
     Args:
         image: uint8 (height, width, 3).
-        gap: pixels, half of them at each end of the run.
+        gap: pixels, half of them at each end of the run; at the image's own ends only that half.
         black: a pixel whose brightest channel is below this is a line.
         paper: a pixel whose darkest channel is at least this is paper.
     """
@@ -113,6 +113,8 @@ def narrow_gaps(image: Image, *, gap: int = 6, black: int = 24, paper: int = 250
 
 
 def _is_ink(image: Image, black: int, paper: int) -> NDArray[np.bool_]:
+    if image.ndim < 3:
+        raise ValueError("ink is told by its colour, and the image has none")
     darkest = cv2.min(cv2.min(image[..., 0], image[..., 1]), image[..., 2])
     brightest = cv2.max(cv2.max(image[..., 0], image[..., 1]), image[..., 2])
     return np.asarray((darkest < paper) & (brightest >= black))
@@ -137,7 +139,7 @@ def add_ink(image: Image, *, black: int = 24, paper: int = 250, reach: int = 9) 
     full = cv2.dilate(distance, np.ones((reach, reach), np.uint8))
     share = cv2.divide(distance, full, scale=255)  # 0 where `full` is 0
     ink = np.where(full > PAPER - paper, PAPER - share, PAPER).astype(np.uint8)
-    return np.dstack([image, ink])
+    return np.dstack([image[..., :3], ink])
 
 
 def resize_height(image: Image, *, height: int, min_width: int = 1, max_width: int = 4096) -> Image:

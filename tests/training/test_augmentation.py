@@ -254,13 +254,9 @@ def test_strokes_become_bolder_or_thinner_by_one_degree_an_image() -> None:
     images = np.zeros([64, WIDTH, HEIGHT, 1], np.float32)
     images[:, 15:25, 5:15] = 0.8
     weighted = _apply(RandomWeight(0.5, seed=1), images, training=True)[..., 0]
-    outside = np.concatenate(
-        [weighted[:, [14, 25], 4:16].reshape(64, -1), weighted[:, 14:26, [4, 15]].reshape(64, -1)],
-        axis=1,
-    )
-    edge = np.concatenate(
-        [weighted[:, [15, 24], 5:15].reshape(64, -1), weighted[:, 15:25, [5, 14]].reshape(64, -1)],
-        axis=1,
+    outside, edge = (
+        np.hstack([weighted[:, x, top:bottom] for x in (left, right - 1)])
+        for left, right, top, bottom in ((14, 26, 4, 16), (15, 25, 5, 15))
     )
     degrees = (outside[:, 0] + edge[:, 0]) / 0.8 - 1  # pixels that are added at each edge
     assert -0.5 <= degrees.min() < -0.4
@@ -268,8 +264,9 @@ def test_strokes_become_bolder_or_thinner_by_one_degree_an_image() -> None:
     for values, full in ((outside, degrees.clip(0)), (edge, 1 + degrees.clip(None, 0))):
         np.testing.assert_allclose(values, 0.8 * full[:, None] * np.ones_like(values), atol=1e-6)
     np.testing.assert_allclose(weighted[:, 16:24, 6:14], 0.8, atol=1e-6)  # what is within stays
-    weighted[:, 14:26, 4:16] = 0
-    np.testing.assert_array_equal(weighted, 0)  # and so does what is beyond
+    beyond = np.ones([WIDTH, HEIGHT], bool)
+    beyond[14:26, 4:16] = False
+    np.testing.assert_array_equal(weighted[:, beyond], 0)  # and so does what is beyond
 
 
 def test_patches_hide_a_little_and_nothing_else_changes() -> None:

@@ -180,8 +180,8 @@ def _shortcut(x: Any, filters: int, strides: tuple[int, int]) -> Any:
 def bilstm(x: Any, config: ModelConfig) -> Any:
     """Bidirectional LSTM layers (Graves and Schmidhuber 2005).
 
-    They compute in 32 bits also where the rest does in 16: a CPU is faster so, and a GPU has them
-    compiled.
+    They compute in 32 bits also where the rest does in 16: their state adds up over many time
+    steps, a GPU has them compiled so, and a CPU is no faster in 16.
     """
     for units in config.units:
         if config.dropout:
