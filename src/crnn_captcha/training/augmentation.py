@@ -60,8 +60,9 @@ class RandomChannelPermutation(RandomChange):
     def change(self, images: Any) -> Any:
         """Swaps colours, one order an image."""
         batch, channels = ops.shape(images)[0], images.shape[-1]
-        order = ops.argsort(self.draw((batch, min(channels, COLOURS))), axis=-1)
-        beyond = ops.ones_like(order[:, :1]) * ops.arange(COLOURS, channels)  # stay where they are
+        colours = min(channels, COLOURS)
+        order = ops.argsort(self.draw((batch, colours)), axis=-1)
+        beyond = ops.ones_like(order[:, :1]) * ops.arange(colours, channels)  # stay where they are
         order = ops.one_hot(ops.concatenate([order, beyond], 1), channels, dtype=images.dtype)
         return ops.einsum("bwhc,bdc->bwhd", images, order)
 

@@ -27,8 +27,8 @@ def ctc_loss(y_true: Any, y_pred: Any) -> Any:
         float32 (batch,), in nats.
 
     Raises:
-        tf.errors.InvalidArgumentError: if a label is empty or doesn't fit the time steps, which
-            training checks beforehand.
+        tf.errors.InvalidArgumentError: if a label is empty or longer than the time steps. One that
+            lacks only the room between repeats costs infinity. Training checks both beforehand.
 
     Source: Graves et al. 2006, "Connectionist Temporal Classification", equations 12 and 15.
     """

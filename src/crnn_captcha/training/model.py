@@ -86,10 +86,9 @@ def _of_views(learner: keras.Model, views: int) -> keras.Model:
     if views == 1:
         return learner
     outputs = learner(ops.repeat(learner.input, views, axis=0))
-    heads = outputs if isinstance(outputs, list) else [outputs]
-    return keras.Model(
-        learner.input, [SplitViews(views)(logits) for logits in heads], name="learner_of_views"
-    )
+    heads = [SplitViews(views)(logits) for logits in outputs]
+    outputs = heads if len(heads) > 1 else heads[0]
+    return keras.Model(learner.input, outputs, name="learner_of_views")
 
 
 @keras.saving.register_keras_serializable(package="crnn_captcha")

@@ -13,7 +13,8 @@ from keras import layers
 class BatchNormalization(layers.BatchNormalization):
     """Keras' layer, in training as one fused operation instead of some ten.
 
-    Takes and returns float (batch, width, height, channels). In 16 bits, only what comes in and
+    Takes and returns float (batch, width, height, channels), with scale and centre, channels last;
+    Keras' other options aren't for it. In 16 bits, only what comes in and
     goes out is: means and variances are taken in 32.
 
     Source: Ioffe and Szegedy 2015, "Batch Normalization", arXiv 1502.03167.
