@@ -412,6 +412,45 @@ def test_the_width_is_padded_to_a_multiple(width: int, padded: int) -> None:
     assert len(pipeline(paper(4, width))) == padded
 
 
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        pytest.param(CLASSIC, id="classic"),
+        pytest.param(COLOUR, id="colour"),
+        pytest.param(
+            Pipeline((Stage("crop_ink"), Stage("narrow_gaps"), *COLOUR.stages)), id="gaps"
+        ),
+        pytest.param(
+            Pipeline((Stage("invert"), Stage("resize_height", {"height": 20})), fixed_width=60),
+            id="squeezed",
+        ),
+    ],
+)
+def test_columns_are_found_again(pipeline: Pipeline) -> None:
+    image = paper(80, 300)
+    places = (50, 90, 200)
+    for x in places:
+        image[20:60, x : x + 20] = RED
+    prepared = pipeline(image)
+    columns = pipeline.columns(image)
+    assert columns.shape == (len(prepared), 2)
+    assert (columns[1:, 0] >= columns[:-1, 1] - 1e-9).all()  # in their order, none twice
+    assert columns.min() >= 0
+    assert columns.max() <= 300
+    background = prepared[-1, -1].astype(int)
+    ink = (np.abs(prepared.astype(int) - background) > 100).any(axis=(1, 2))
+    from_ink = [any(x - 12 < start and end < x + 32 for x in places) for start, end in columns]
+    assert ink.sum() > 6
+    assert np.array(from_ink)[ink].all()
+
+
+def test_columns_of_an_image_that_is_scaled() -> None:
+    pipeline = Pipeline((Stage("resize_height", {"height": 20}),), width_multiple=4)
+    assert pipeline.columns(paper(40, 6)).tolist() == [[0, 2], [2, 4], [4, 6], [6, 6]]
+    wider = Pipeline((Stage("resize_height", {"height": 20, "min_width": 8}),), width_multiple=4)
+    assert wider.columns(paper(20, 4))[:3].tolist() == [[0, 0.5], [0.5, 1], [1, 1.5]]
+
+
 def test_height_and_channels() -> None:
     assert (CLASSIC.height, CLASSIC.channels) == (50, 1)
     assert (COLOUR.height, COLOUR.channels) == (32, 3)

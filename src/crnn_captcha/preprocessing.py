@@ -82,13 +82,21 @@ def crop_ink(
         pixels: a row or column with fewer ink pixels is left out at the border.
         margin: pixels kept around the box.
     """
+    box = _ink_box(image, black, paper, pixels, margin)
+    return image[box] if box else image
+
+
+def _ink_box(
+    image: Image, black: int, paper: int, pixels: int, margin: int
+) -> tuple[slice, slice] | None:
+    """Rows and columns of the ink; None where there is none."""
     ink = _is_ink(image, black, paper)
     rows = np.flatnonzero(np.count_nonzero(ink, axis=1) >= pixels)
     columns = np.flatnonzero(np.count_nonzero(ink, axis=0) >= pixels)
     if not rows.size or not columns.size:
-        return image
+        return None
     top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
-    return image[top : rows[-1] + 1 + margin, left : columns[-1] + 1 + margin]
+    return slice(top, rows[-1] + 1 + margin), slice(left, columns[-1] + 1 + margin)
 
 
 def narrow_gaps(image: Image, *, gap: int = 6, black: int = 24, paper: int = 250) -> Image:
@@ -103,13 +111,19 @@ def narrow_gaps(image: Image, *, gap: int = 6, black: int = 24, paper: int = 250
         black: a pixel whose brightest channel is below this is a line.
         paper: a pixel whose darkest channel is at least this is paper.
     """
+    kept = _columns_with_ink(image, gap, black, paper)
+    return image if kept.all() else image[:, kept]
+
+
+def _columns_with_ink(image: Image, gap: int, black: int, paper: int) -> NDArray[np.bool_]:
+    """Whether a column has ink, or is of what stays of a gap; all, where there is no ink."""
     ink: NDArray[np.bool_] = np.any(_is_ink(image, black, paper), axis=0)  # (width,)
     if not ink.any():
-        return image
+        return ~ink
     columns = np.arange(len(ink))
-    before = columns - np.maximum.accumulate(np.where(ink, columns, -gap))
+    before = columns - np.maximum.accumulate(np.where(ink, columns, -gap - 1))
     after = np.minimum.accumulate(np.where(ink, columns, len(ink) + gap)[::-1])[::-1] - columns
-    return image[:, (before <= (gap + 1) // 2) | (after <= gap // 2)]
+    return np.asarray((before <= (gap + 1) // 2) | (after <= gap // 2))
 
 
 def _is_ink(image: Image, black: int, paper: int) -> NDArray[np.bool_]:
@@ -166,6 +180,43 @@ STAGES: Mapping[str, Callable[Concatenate[Image, ...], Image]] = MappingProxyTyp
         )
     }
 )  # fmt: skip
+
+
+def _resized(spans: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """What `width` columns come from, that so many with these spans are scaled to."""
+    edges = np.linspace(0, len(spans), width + 1)
+    first = np.floor(edges[:-1]).astype(int)
+    last = np.ceil(edges[1:]).astype(int) - 1
+    lengths = spans[:, 1] - spans[:, 0]
+    starts = spans[first, 0] + (edges[:-1] - first) * lengths[first]
+    ends = spans[last, 0] + (edges[1:] - last) * lengths[last]
+    return np.stack([starts, ends], axis=1)
+
+
+def _crop_moves(spans: NDArray[np.float64], image: Image, **parameters: Any) -> NDArray[np.float64]:
+    box = _ink_box(image, **_all_parameters(crop_ink, parameters))
+    return spans[box[1]] if box else spans
+
+
+def _gaps_move(spans: NDArray[np.float64], image: Image, **parameters: Any) -> NDArray[np.float64]:
+    return spans[_columns_with_ink(image, **_all_parameters(narrow_gaps, parameters))]
+
+
+def _resizing_moves(
+    spans: NDArray[np.float64], image: Image, **parameters: Any
+) -> NDArray[np.float64]:
+    return _resized(spans, resize_height(image[..., :1], **parameters).shape[1])
+
+
+def _all_parameters(stage: Callable[..., Image], given: Mapping[str, Any]) -> dict[str, Any]:
+    known = list(inspect.signature(stage).parameters.values())[1:]
+    return {parameter.name: parameter.default for parameter in known} | dict(given)
+
+
+# The stages that columns don't come through in their places, and where they come from.
+MOVES: Mapping[str, Callable[..., NDArray[np.float64]]] = MappingProxyType(
+    {"crop_ink": _crop_moves, "narrow_gaps": _gaps_move, "resize_height": _resizing_moves}
+)
 
 
 # What a value may be: a bundle from somebody else must neither crash OpenCV (0 tiles do) nor
@@ -314,6 +365,30 @@ class Pipeline:
             squeezed = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
             image = _uint8(squeezed).reshape(self.height, self.fixed_width, self.channels)
         return pad_width(image.transpose(1, 0, 2), self.padded_width(image.shape[1]))
+
+    def columns(self, image: Image) -> NDArray[np.float64]:
+        """Where each column of a prepared image comes from.
+
+        Args:
+            image: RGB uint8 (height, width, 3), as for a call.
+
+        Returns:
+            float64 (padded width, 2): start and end in columns of `image`, whose first goes from
+            0 to 1. Padding is where the last column ends.
+
+        Raises:
+            PreprocessingError: if a stage can't take the image.
+        """
+        edges = np.arange(image.shape[1] + 1, dtype=np.float64)
+        spans = np.stack([edges[:-1], edges[1:]], axis=1)  # (width, 2)
+        for stage in self.stages:
+            before, image = image, stage(image)
+            if stage.name in MOVES:
+                spans = MOVES[stage.name](spans, before, **stage.parameters)
+        if self.fixed_width and len(spans) > self.fixed_width:
+            spans = _resized(spans, self.fixed_width)
+        padding = np.full((self.padded_width(len(spans)) - len(spans), 2), spans[-1, 1])
+        return np.concatenate([spans, padding])
 
     def padded_width(self, width: int) -> int:
         """The width that a result of `width` pixels is padded to."""
