@@ -205,7 +205,7 @@ def _gaps_move(spans: NDArray[np.float64], image: Image, **parameters: Any) -> N
 def _resizing_moves(
     spans: NDArray[np.float64], image: Image, **parameters: Any
 ) -> NDArray[np.float64]:
-    return _resized(spans, resize_height(image[..., :1], **parameters).shape[1])
+    return _resized(spans, resize_height(image, **parameters).shape[1])
 
 
 def _all_parameters(stage: Callable[..., Image], given: Mapping[str, Any]) -> dict[str, Any]:
