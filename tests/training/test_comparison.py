@@ -154,7 +154,9 @@ def test_a_variant_is_a_preset_and_settings(
 @pytest.mark.parametrize(
     ("variant", "message"),
     [
-        pytest.param("", "A preset is one of classic, standard. Received: ''.", id="nothing"),
+        pytest.param(
+            "", "A preset is one of classic, standard, small. Received: ''.", id="nothing"
+        ),
         pytest.param("best seed=1", "Received: 'best'.", id="no preset"),
         pytest.param("classic seed", "Received: 'seed'.", id="no value"),
         pytest.param("classic sed=1", "Received: 'sed=1'.", id="no key"),

@@ -11,7 +11,7 @@ import click
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", required=True, metavar="RUN", type=click.Path(path_type=Path),
               help="Run folder: new, empty, or with --resume one to go on with.")  # fmt: skip
-@click.option("--preset", help="What to train: classic or standard (the default).")
+@click.option("--preset", help="What to train: classic, standard (the default) or small.")
 @click.option("--epochs", type=click.IntRange(1), help="Train for at most this many epochs.")
 @click.option("--seed", type=click.IntRange(0), help="The same seed gives the same history.")
 @click.option("--resume", is_flag=True, help="Go on from the run's newest checkpoint.")
