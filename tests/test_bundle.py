@@ -476,7 +476,7 @@ def changed(metadata: BundleMetadata, **changes: object) -> str:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "reads bundles of format 1. Received: format 2. Upgrade it: pip"),
+        ({"format_version": 3}, "bundles up to format 2. Received: format 3. Upgrade it: pip"),
         ({"format_version": 0}, "integer from 1. Received: 0"),
         ({"format_version": True}, "integer from 1. Received: True"),
         ({"format_version": "1"}, "integer from 1. Received: '1'"),
@@ -504,6 +504,12 @@ def changed(metadata: BundleMetadata, **changes: object) -> str:
             "must be usable.*A preprocessing stage is one of.*Received: 'sharpen'",
         ),
         ({"more": 1}, r"more \(int\)"),
+        ({"temperature": 1}, r"temperature \(float\).*temperature \(int\)"),
+        ({"temperature": None}, r"temperature \(float\).*temperature \(NoneType\)"),
+        ({"temperature": 0.04}, r"temperature is a number from 0\.05 to 20\.0\. Received: 0\.04"),
+        ({"temperature": 20.1}, r"temperature is a number from 0\.05 to 20\.0\. Received: 20\.1"),
+        ({"temperature": -1.0}, r"temperature is a number from .* Received: -1\.0"),
+        ({"format_version": 1}, r"Received: .*temperature \(float\)"),
     ],
 )
 def test_metadata_are_checked(
@@ -541,6 +547,39 @@ def test_metadata_keep_finite_fractions(metadata: BundleMetadata) -> None:
     assert BundleMetadata.from_json(described.to_json()) == described
 
 
+@pytest.mark.parametrize("temperature", [0.05, 0.1 + 0.2, 1.0, 2, 20.0])
+def test_a_temperature_is_kept_to_the_last_digit(
+    temperature: float, tiny_model: MakeModel, metadata: BundleMetadata
+) -> None:
+    described = dataclasses.replace(metadata, temperature=temperature)
+    assert parse_bundle(packed(tiny_model(), described)).metadata == described
+    assert json.loads(described.to_json())["temperature"] == temperature
+
+
+def test_bundles_of_before_there_was_a_temperature_are_read(
+    tiny_model: MakeModel, metadata: BundleMetadata
+) -> None:
+    old = json.loads(metadata.to_json()) | {"format_version": 1}
+    del old["temperature"]
+    read = parse_bundle(with_metadata(tiny_model(), json.dumps(old))).metadata
+    assert read == dataclasses.replace(metadata, format_version=1)
+    assert read.temperature == 1.0
+    assert json.loads(read.to_json()) == old
+    with pytest.raises(BundleError, match=r"no temperature other than 1\. Received: 1\.5\. Use fo"):
+        dataclasses.replace(read, temperature=1.5)
+
+
+def test_the_bundle_in_the_package_is_read() -> None:
+    path = Path(bundles.__file__).parent / "models" / "default.onnx"
+    assert read_bundle(path).metadata.temperature > 0
+
+
+@pytest.mark.parametrize("temperature", [True, "1", None, float("nan"), float("inf"), 0])
+def test_no_other_temperature_can_be_written(temperature: object, metadata: BundleMetadata) -> None:
+    with pytest.raises(BundleError, match=re.escape(f"Received: {temperature!r}.")):
+        dataclasses.replace(metadata, temperature=temperature)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("fact", [object(), np.float32(1), float("nan"), {1, 2}])
 def test_training_facts_are_json(fact: object, metadata: BundleMetadata) -> None:
     with pytest.raises(BundleError, match="training facts are finite JSON values"):
@@ -554,7 +593,7 @@ def test_metadata_are_checked_before_they_are_written() -> None:
     with pytest.raises(BundleError, match=re.escape("blank is class 0. Received: 1")):
         BundleMetadata(Charset("a"), pipeline, {}, blank=1)
     with pytest.raises(BundleError, match="Upgrade"):
-        BundleMetadata(Charset("a"), pipeline, {}, format_version=2)
+        BundleMetadata(Charset("a"), pipeline, {}, format_version=3)
 
 
 def test_constant_attributes_are_checked(tiny_model: MakeModel, metadata: BundleMetadata) -> None:

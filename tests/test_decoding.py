@@ -2,19 +2,42 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from brute_force import allows, label_probabilities, merged, random_logits
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from crnn_captcha import decoding
 from crnn_captcha.charset import BLANK, Charset, required_time_steps
-from crnn_captcha.decoding import Character, ctc_log_likelihood, greedy_decode, log_softmax
-from crnn_captcha.errors import CharsetError
+from crnn_captcha.constraints import Constraint
+from crnn_captcha.decoding import (
+    Character,
+    Reading,
+    ctc_log_likelihood,
+    decode,
+    greedy_decode,
+    log_softmax,
+)
+from crnn_captcha.errors import CharsetError, ConfigError
+from crnn_captcha.metrics import LOOKALIKES
 
 CHARSET = Charset("ab")
+searched_constraints = st.sampled_from(
+    [
+        Constraint(),
+        Constraint(characters="ab"),
+        Constraint(min_length=2, max_length=3),
+        Constraint(pattern="aa|bA|b?"),
+        Constraint(positions=("A", "", "a"), min_length=3),
+        Constraint(fold_case=True),
+        Constraint(fold_case=True, pattern="(ab)*a?"),
+        Constraint(merge=("ab",), min_length=1, max_length=2),
+    ]
+)
 SURE = 20.0  # a logit so far above the others that its class is certain
 
 
@@ -29,27 +52,8 @@ def logits_with(probabilities: list[list[float]]) -> NDArray[np.float32]:
     return np.log(np.array([probabilities], np.float32))
 
 
-def random_logits(
-    max_time_steps: int = 4, max_classes: int = 4
-) -> st.SearchStrategy[NDArray[np.float32]]:
-    """Of one image: (1, time_steps, num_classes), few enough to go through all paths."""
-    shapes = st.tuples(st.just(1), st.integers(1, max_time_steps), st.integers(2, max_classes))
-    return arrays(np.float32, shapes, elements=st.floats(-6, 6, width=32))
-
-
 def charset_for(logits: NDArray[np.float32]) -> Charset:
     return Charset("abcdefgh"[: logits.shape[2] - 1])
-
-
-def brute_force(logits: NDArray[np.float32]) -> dict[tuple[int, ...], float]:
-    """Probability of each label (class ids), summed over all paths, one path at a time."""
-    exact = logits[0].astype(np.float64)
-    probabilities = np.exp(exact) / np.exp(exact).sum(axis=1, keepdims=True)
-    totals: dict[tuple[int, ...], float] = defaultdict(float)
-    for path in itertools.product(range(logits.shape[2]), repeat=logits.shape[1]):
-        label = tuple(key for key, _ in itertools.groupby(path) if key != BLANK)
-        totals[label] += float(np.prod(probabilities[range(len(path)), path]))
-    return totals
 
 
 # ---- The text
@@ -104,9 +108,7 @@ def test_a_batch_is_read_as_its_images_alone() -> None:
     assert len({len(reading.text) for reading in readings}) > 3
     for i, reading in enumerate(readings):
         (alone,) = greedy_decode(logits[i : i + 1], CHARSET)
-        assert alone.text == reading.text
-        assert alone.confidence == pytest.approx(reading.confidence, rel=1e-6)
-        assert alone.characters == reading.characters
+        assert alone == reading  # to the last bit
 
 
 def test_an_empty_batch_has_no_readings() -> None:
@@ -135,7 +137,7 @@ def test_wrong_shapes_are_refused(shape: tuple[int, ...], message: str) -> None:
 def test_confidence_is_the_sum_over_all_paths(logits: NDArray[np.float32]) -> None:
     charset = charset_for(logits)
     (reading,) = greedy_decode(logits, charset)
-    expected = brute_force(logits)[tuple(charset.encode(reading.text).tolist())]
+    expected = label_probabilities(logits)[tuple(charset.encode(reading.text).tolist())]
     assert reading.confidence == pytest.approx(expected, rel=1e-4)
     best_path = np.exp(log_softmax(logits).max(axis=2).sum())
     assert reading.confidence >= best_path * (1 - 1e-4)
@@ -165,7 +167,7 @@ def test_one_time_step() -> None:
     (reading,) = greedy_decode(logits_with([[0.25, 0.75]]), Charset("a"))
     assert reading.confidence == pytest.approx(0.75)
     (character,) = reading.characters
-    assert character == Character("a", character.confidence)
+    assert character == Character("a", character.confidence, start=0, end=1)
     assert character.confidence == pytest.approx(0.75)
 
 
@@ -208,7 +210,7 @@ def test_many_time_steps_do_not_underflow() -> None:
 
 @given(random_logits())
 def test_likelihood_of_every_label_is_brute_force(logits: NDArray[np.float32]) -> None:
-    totals = brute_force(logits)
+    totals = label_probabilities(logits)
     labels = [np.array(label, np.int64) for label in totals]
     log_probabilities = np.repeat(log_softmax(logits), len(labels), axis=0)
     likelihoods = np.exp(ctc_log_likelihood(log_probabilities, labels))
@@ -256,3 +258,229 @@ def test_log_softmax_is_normalised() -> None:
     assert result.dtype == np.float32
     np.testing.assert_allclose(np.exp(result).sum(axis=1), 1, rtol=1e-6)
     assert np.exp(result[0]).tolist() == pytest.approx([0.09003057, 0.24472847, 0.66524096])
+
+
+# ---- Spans
+
+
+def test_a_character_spans_its_run_of_the_best_path() -> None:
+    first, second = greedy_decode(
+        np.concatenate([logits_of("-aab-b"), logits_of("b----a")]), CHARSET
+    )
+    assert [(c.text, c.start, c.end) for c in first.characters] == [
+        ("a", 1, 3),
+        ("b", 3, 4),
+        ("b", 5, 6),
+    ]
+    assert [(c.text, c.start, c.end) for c in second.characters] == [("b", 0, 1), ("a", 5, 6)]
+
+
+# ---- Searches
+
+
+@settings(deadline=None)
+@given(random_logits(4, 4, min_classes=4), searched_constraints)
+def test_texts_and_posteriors_are_brute_force(
+    logits: NDArray[np.float32], constraint: Constraint
+) -> None:
+    charset = Charset("aAb")
+    expected: dict[str, float] = defaultdict(float)
+    for label, probability in label_probabilities(logits).items():
+        text = charset.decode(label)
+        if allows(constraint, text):
+            expected[merged(text, constraint)] += probability
+    mass = sum(expected.values())
+    (reading,) = decode(logits, charset, beam=200, constraint=constraint, alternatives=199)
+    if not expected:
+        assert reading == Reading("", 0.0, (), (), constraint_probability=0.0, fits=False)
+        return
+    assert reading.fits
+    assert reading.constraint_probability == pytest.approx(mass, rel=1e-4)
+    found = {merged(reading.text, constraint): reading.confidence}
+    found |= {merged(a.text, constraint): a.probability for a in reading.alternatives}
+    assert found == pytest.approx({text: p / mass for text, p in expected.items()}, rel=1e-4)
+    ranking = [reading.confidence, *(a.probability for a in reading.alternatives)]
+    assert ranking == sorted(ranking, reverse=True)
+    assert sum(ranking) == pytest.approx(1, rel=1e-4)
+
+
+@settings(deadline=None)
+@given(random_logits(4, 4, min_classes=4), searched_constraints)
+def test_a_characters_alternatives_are_brute_force(
+    logits: NDArray[np.float32], constraint: Constraint
+) -> None:
+    charset = Charset("aAb")
+    (reading,) = decode(logits, charset, beam=200, constraint=constraint, alternatives=9)
+    text = merged(reading.text, constraint)
+    assert "".join(c.text for c in reading.characters) == reading.text
+    for i, character in enumerate(reading.characters):
+        expected: dict[str, float] = defaultdict(float)
+        for label, probability in label_probabilities(logits).items():
+            other = merged(charset.decode(label), constraint)
+            is_variant = other[:i] + other[i + 1 :] == text[:i] + text[i + 1 :]
+            if is_variant and len(other) == len(text) and allows(constraint, other):
+                expected[other[i]] += probability
+        total = sum(expected.values())
+        assert {
+            merged(a.text, constraint): a.probability for a in character.alternatives
+        } == pytest.approx({c: p / total for c, p in expected.items()}, rel=1e-3)
+        # In the most probable text stands the most probable character.
+        own = next(a for a in character.alternatives if a.text == character.text)
+        assert own.probability == pytest.approx(character.alternatives[0].probability, rel=1e-3)
+
+
+@given(random_logits())
+def test_a_beam_is_never_worse_than_the_best_path(logits: NDArray[np.float32]) -> None:
+    charset = charset_for(logits)
+    (greedy,) = greedy_decode(logits, charset)
+    (reading,) = decode(logits, charset, beam=100)
+    assert reading.confidence >= greedy.confidence * (1 - 1e-5)
+    if reading.text == greedy.text:
+        assert reading.confidence == pytest.approx(greedy.confidence)
+
+
+def test_a_beam_reads_what_the_best_path_misses() -> None:
+    # The best path is blanks, with 0.36; "a" has the other paths together.
+    logits = logits_with([[0.6, 0.4], [0.6, 0.4]])
+    assert decode(logits, Charset("a"))[0].text == ""
+    (reading,) = decode(logits, Charset("a"), alternatives=3)
+    assert reading.text == "a"
+    assert reading.confidence == pytest.approx(0.64)
+    (other,) = reading.alternatives
+    assert other.text == ""
+    assert other.probability == pytest.approx(0.36)
+
+
+def test_nothing_asked_is_the_best_path() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 3, (20, 9, 3)).astype(np.float32)
+    assert decode(logits, CHARSET) == greedy_decode(logits, CHARSET)
+    assert decode(logits, CHARSET, temperature=2.0) == greedy_decode(
+        logits, CHARSET, temperature=2.0
+    )
+
+
+def test_a_sure_text_is_read_alike_by_both_and_has_the_same_characters() -> None:
+    logits = np.concatenate([logits_of("-aab-b"), logits_of("b----a"), logits_of("------")])
+    for searched, greedy in zip(
+        decode(logits, CHARSET, beam=2), decode(logits, CHARSET), strict=True
+    ):
+        assert searched.text == greedy.text
+        assert searched.confidence == pytest.approx(greedy.confidence)
+        for one, other in zip(searched.characters, greedy.characters, strict=True):
+            assert (one.text, one.start, one.end) == (other.text, other.start, other.end)
+            assert one.confidence == pytest.approx(other.confidence)
+
+
+def test_what_contradicts_the_image_is_read_with_little_mass() -> None:
+    (reading,) = decode(logits_of("-a-b-"), CHARSET, constraint=Constraint(pattern="ba"))
+    assert reading.text == "ba"
+    assert reading.fits
+    assert reading.confidence == pytest.approx(1)
+    assert 0 < reading.constraint_probability < 1e-10
+
+
+def test_where_no_text_fits_the_reading_says_so() -> None:
+    logits = np.concatenate([logits_of("aab"), logits_of("abb")])[:, :2]
+    for reading in decode(logits, CHARSET, constraint=Constraint(min_length=3), alternatives=2):
+        assert reading == Reading("", 0.0, (), (), constraint_probability=0.0, fits=False)
+    (reading,) = decode(logits[:1], CHARSET, constraint=Constraint(pattern="aa"))
+    assert not reading.fits  # there is no room for a blank
+
+
+def test_the_empty_text_may_fit() -> None:
+    (reading,) = decode(logits_of("--"), CHARSET, constraint=Constraint(max_length=1))
+    assert (reading.text, reading.fits) == ("", True)
+    assert reading.confidence == pytest.approx(1, abs=1e-5)
+    (reading,) = decode(logits_of("aa"), CHARSET, constraint=Constraint(max_length=0))
+    assert (reading.text, reading.fits) == ("", True)
+    assert reading.confidence == pytest.approx(1)
+
+
+def test_lookalikes_add_up_and_are_written_as_the_constraint_says() -> None:
+    charset = Charset("0o1")
+    logits = logits_with([[0.1, 0.3, 0.35, 0.25]])
+    (apart,) = decode(logits, charset, beam=5)
+    assert apart.text == "o"
+    assert apart.confidence == pytest.approx(0.35)
+    (together,) = decode(logits, charset, constraint=Constraint(merge=LOOKALIKES))
+    assert together.text == "o"
+    assert together.confidence == pytest.approx(0.65)
+    assert together.characters[0].confidence == pytest.approx(0.65)
+    digits = Constraint(pattern=r"\d", merge=LOOKALIKES)
+    (digit,) = decode(logits, charset, constraint=digits, alternatives=1)
+    assert digit.text == "0"
+    assert digit.confidence == pytest.approx(0.65 / 0.9)
+    assert digit.constraint_probability == pytest.approx(0.9)
+    found = {a.text: a.probability for a in digit.characters[0].alternatives}
+    assert found == pytest.approx({"0": 0.65 / 0.9, "1": 0.25 / 0.9})
+
+
+def test_alternatives_are_as_many_as_asked_for() -> None:
+    random = np.random.default_rng(2)
+    logits = random.normal(0, 1, (3, 8, 9)).astype(np.float32)
+    for reading in decode(logits, Charset("abcdefgh"), alternatives=12):
+        assert len(reading.alternatives) == 12
+        assert all(len(c.alternatives) == 8 for c in reading.characters)
+        assert len({reading.text, *(a.text for a in reading.alternatives)}) == 13
+    for reading in decode(logits, Charset("abcdefgh"), beam=5, alternatives=2):
+        assert len(reading.alternatives) == 2
+        assert all(len(c.alternatives) == 3 for c in reading.characters)
+
+
+def test_many_images_are_searched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(3)
+    logits = random.normal(0, 2, (7, 8, 3)).astype(np.float32)
+    constraint = Constraint(min_length=2, max_length=4)
+    together = decode(logits, CHARSET, constraint=constraint, alternatives=1)
+    monkeypatch.setattr(decoding, "CHUNK_CELLS", 8 * 3 * 10 * 3)
+    for a, b in zip(
+        together, decode(logits, CHARSET, constraint=constraint, alternatives=1), strict=True
+    ):
+        assert (a.text, a.alternatives[0].text) == (b.text, b.alternatives[0].text)
+        assert a.confidence == pytest.approx(b.confidence)
+
+
+def test_an_empty_batch_is_searched_in_vain() -> None:
+    assert decode(np.zeros((0, 5, 3), np.float32), CHARSET, beam=3, alternatives=2) == []
+
+
+# ---- Temperature
+
+
+def test_temperature_makes_confidences_lower_and_leaves_the_best_path() -> None:
+    logits = logits_of("a-ab", peak=4.0)
+    cool, hot = (greedy_decode(logits, CHARSET, temperature=t)[0] for t in (1.0, 2.0))
+    assert cool.text == hot.text
+    assert hot.confidence < cool.confidence
+    (halved,) = greedy_decode(logits / np.float32(2), CHARSET)
+    assert halved.confidence == pytest.approx(hot.confidence)
+    (searched,) = decode(logits, CHARSET, beam=20, temperature=2.0)
+    (scaled,) = decode(logits / np.float32(2), CHARSET, beam=20)
+    assert searched.confidence == pytest.approx(scaled.confidence)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"beam": 0}, "`beam` is an integer from 1, or None. Received: 0", id="beam"),
+        pytest.param({"beam": 2.0}, "`beam` is .*2.0", id="no integer"),
+        pytest.param({"alternatives": -1}, "`alternatives` is .*from 0. Received: -1", id="fewer"),
+        pytest.param({"alternatives": True}, "`alternatives` is .*True", id="a truth"),
+        pytest.param({"temperature": 0.0}, "0.01 to 100. Received: 0.0", id="cold"),
+        pytest.param({"temperature": 1e3}, "`temperature` lies in .*1000.0", id="hot"),
+        pytest.param({"temperature": float("nan"), "beam": 3}, "Received: nan", id="nan"),
+        pytest.param({"constraint": Constraint(characters="x")}, "'x' besides", id="constraint"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        decode(logits_of("ab"), CHARSET, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"beam": 3}, {"alternatives": 1}, {"constraint": Constraint()}]
+)
+def test_searches_refuse_wrong_shapes_too(options: dict[str, Any]) -> None:
+    with pytest.raises(CharsetError, match=r"Received: \(1, 5, 4\)"):
+        decode(np.zeros((1, 5, 4), np.float32), CHARSET, **options)

@@ -102,6 +102,15 @@ def test_every_figure_of_a_small_split() -> None:
         "labels_with_unknown_characters": 0,
         "mean_confidence": 0.5,
         "calibration_error": pytest.approx(0.1),
+        "area_under_risk_coverage": 0.6,  # one confidence for all: nothing can be handed over
+        "exact_match_at_coverage": [
+            {"at_least": share, "confidence": 0.5, "coverage": 1.0, "exact_match": 0.4}
+            for share in (0.8, 0.9, 0.95)
+        ],
+        "coverage_at_exact_match": [
+            {"at_least": share, "confidence": None, "coverage": 0.0, "exact_match": None}
+            for share in (0.95, 0.97, 0.99)
+        ],
         "seconds": 2.0,
         "images_per_second": 2.5,
     }
@@ -125,11 +134,21 @@ GOLDEN = r"""
 | images a second                                  | 1      |               |
 | mean confidence                                  | 50.0 % |               |
 | calibration error                                | 0.0 %  |               |
+| area under risk-coverage curve                   | 0.5000 |               |
 | labels with characters unknown to the model (\|) | 1      |               |
 
 | label length | images | exact match | 95 % interval | CER    |
 | ------------ | ------ | ----------- | ------------- | ------ |
 | 2            | 2      | 50.0 %      | 9.5 to 90.5 % | 25.0 % |
+
+| read only the surest | images read | right among them | least confidence |
+| -------------------- | ----------- | ---------------- | ---------------- |
+| 80 % of the images   | 100.0 %     | 50.0 %           | 0.5000           |
+| 90 % of the images   | 100.0 %     | 50.0 %           | 0.5000           |
+| 95 % of the images   | 100.0 %     | 50.0 %           | 0.5000           |
+| while 95 % are right | 0.0 %       |                  |                  |
+| while 97 % are right | 0.0 %       |                  |                  |
+| while 99 % are right | 0.0 %       |                  |                  |
 
 | confusion    | edits | in texts | their only fault |
 | ------------ | ----- | -------- | ---------------- |
@@ -142,6 +161,45 @@ def test_the_summary_says_what_the_figure_means() -> None:
         "Exact match: 1 of 2 images were read without a single wrong character, nothing left "
         "out; for images like these expect 9.5 to 90.5 %."
     )
+
+
+def test_what_comes_of_reading_only_the_surest() -> None:
+    # Of 100 images the 80 surest are right, and then ever fewer: one of five is wrong, then all.
+    outcomes = [
+        Outcome(str(i), "ab", "ab" if i < 80 or (i < 95 and i % 5) else "aa", 0.99 - i / 200)
+        for i in range(100)
+    ]
+    result = summarize(outcomes, charset=CHARSET, seconds=1.0)
+    figures = result.to_dict()
+    at = {row["at_least"]: row for row in figures["exact_match_at_coverage"]}
+    assert [at[share]["exact_match"] for share in (0.8, 0.9, 0.95)] == [1.0, 88 / 90, 92 / 95]
+    assert at[0.8]["confidence"] == pytest.approx(0.99 - 79 / 200)
+    most = {row["at_least"]: row["coverage"] for row in figures["coverage_at_exact_match"]}
+    assert most == {0.95: 0.96, 0.97: 0.9, 0.99: 0.8}
+    markdown = result.to_markdown()
+    assert (
+        "| 90 % of the images   | 90.0 %      | 97.8 %           | 0.5450           |" in markdown
+    )
+    assert (
+        "| while 95 % are right | 96.0 %      | 95.8 %           | 0.5150           |" in markdown
+    )
+    assert result.coverage_summary == (
+        "Coverage: of these images the surest 90.0 % are read 97.8 % right, if those below a "
+        "confidence of 0.5450 are handed over."
+    )
+
+
+def test_no_confidence_may_be_high_enough() -> None:
+    assert result_of(("ab", "ab"), ("cd", "ce")).coverage_summary == (
+        "Coverage: at no confidence are 97.0 % of the surest images right."
+    )
+
+
+def test_a_broken_image_is_the_last_to_be_read() -> None:
+    samples = [Sample("!", "bb"), *(Sample(text, text) for text in ("aa", "cc", "dd"))]
+    found = evaluate(FakeRecognizer(), FakeDataset(), samples).risk_coverage
+    assert [(p.coverage, p.exact_match) for p in found.points] == [(0.75, 1.0), (1.0, 0.75)]
+    assert found.area == 0.0625
 
 
 def test_evaluate_keeps_the_order_and_the_batch_size(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,14 +19,15 @@ ROOT = Path(crnn_captcha.__file__).parent
 
 # A module imports only from rows above its own. Modules of one package may import each other.
 LAYERS = (
-    ("errors", "files"),
-    ("charset",),
-    ("images", "decoding", "metrics", "protobuf"),
-    ("preprocessing", "sources", "fonts", "onnx_graph"),
-    ("dataset", "drawing"),
-    ("generator", "batches", "bundle"),
+    ("errors", "files", "windows"),
+    ("charset", "patterns"),
+    ("images", "alignment", "automaton", "metrics", "confidence", "protobuf", "tables"),
+    ("preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints"),
+    ("dataset", "drawing", "decoding", "listing"),
+    ("generator", "batches", "temperature"),
+    ("bundle",),
     ("recognizer",),
-    ("evaluation", "inspection"),
+    ("evaluation", "inspection", "jobs"),
     (PACKAGE,),  # its __init__ gathers the public names
     ("reporting",),
     ("training",),
@@ -39,6 +40,7 @@ HOMES = {
     "onnx": {"training"},
     "onnxruntime": {"recognizer"},
     "matplotlib": {"reporting"},
+    "pyarrow": {"tables"},
     "click": {"cli"},
     "PIL": {"fonts", "drawing", "reporting.showcase"},
 }
@@ -48,6 +50,7 @@ SLOW_TO_IMPORT = {
     "keras",
     "matplotlib",
     "onnx",
+    "pyarrow",
     "rapidfuzz",
     "tensorflow",
     "tf2onnx",

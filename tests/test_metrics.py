@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from crnn_captcha.metrics import (
     Confusion,
-    calibration,
     cer,
     confusions,
     edit_count,
@@ -191,36 +190,3 @@ def test_sign_test_favours_neither_and_falls_with_the_difference(won: int, lost:
     assert sign_test(more + 1, fewer) <= sign_test(more, fewer)
     if fewer:
         assert sign_test(more + 1, fewer - 1) < sign_test(more, fewer)
-
-
-def test_calibration_by_hand() -> None:
-    # Two bins: 0.2 and 0.4 with one right (0.3 against 0.5), 0.9 and 1.0 both right (0.95).
-    found = calibration([0.2, 0.4, 0.9, 1.0], [True, False, True, True], bins=2)
-    assert [b.count for b in found.bins] == [2, 2]
-    assert [b.confidence for b in found.bins] == pytest.approx([0.3, 0.95])
-    assert [b.exact_match for b in found.bins] == [0.5, 1.0]
-    assert found.error == pytest.approx((2 * 0.2 + 2 * 0.05) / 4)
-
-
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1), st.integers(1, 12))
-def test_calibration_loses_nothing(outcomes: list[tuple[float, bool]], bins: int) -> None:
-    found = calibration([c for c, _ in outcomes], [r for _, r in outcomes], bins=bins)
-    assert sum(b.count for b in found.bins) == len(outcomes)
-    assert 0 <= found.error <= 1
-
-
-@pytest.mark.parametrize(
-    ("confidences", "right", "bins", "message"),
-    [
-        pytest.param([], [], 10, "0 confidences", id="none"),
-        pytest.param([0.5], [], 10, "1 confidences and 0 outcomes", id="unequal"),
-        pytest.param([1.5], [True], 10, "between 0 and 1. Received: 1.5", id="out of range"),
-        pytest.param([float("nan")], [True], 10, "between 0 and 1", id="not a number"),
-        pytest.param([0.5], [True], 0, "`bins` is at least 1", id="no bins"),
-    ],
-)
-def test_calibration_refuses(
-    confidences: list[float], right: list[bool], bins: int, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        calibration(confidences, right, bins=bins)

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import os
+import pickle
 import subprocess
 import sys
+import threading
 from collections import UserList
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +164,7 @@ def test_batches_are_bounded_and_of_one_width(
 
     monkeypatch.setattr(recognizer, "logits", spy)
     monkeypatch.setattr(recognizers, "MAX_BATCH_PIXELS", 2 * 16 * 4)  # two images 16 wide
-    monkeypatch.setattr(recognizers, "CHUNK_IMAGES", 20)
+    monkeypatch.setattr(recognizers, "WINDOW_IMAGES", 20)
     assert [reading.text for reading in recognizer.read(images)] == expected
     assert sum(batch for batch, *_ in shapes) == len(images)
     assert all(batch == 1 or batch * width * 4 <= 128 for batch, width, *_ in shapes)
@@ -200,12 +205,166 @@ def test_read_each_takes_images_as_they_are_needed(
     assert len(taken) == 4
 
 
-def test_threads_may_share_one(recognizer: Recognizer, images: list[NDArray[np.uint8]]) -> None:
-    expected = recognizer.read(images)
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: recognizer.read(images), range(12)))
-    texts = [[reading.text for reading in readings] for readings in results]
-    assert texts == [[reading.text for reading in expected]] * 12
+# ---- Many images, and several threads
+
+
+def texts(results: Any) -> list[str]:
+    return [result.text for result in results]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("own", [1, 2], ids=["made for one thread", "made for two"])
+def test_read_many_gives_the_readings_in_order(
+    threads: int, own: int, bundle_path: Path, images: list[NDArray[np.uint8]]
+) -> None:
+    recognizer = Recognizer(bundle_path, threads=own)
+    expected = [recognizer.read(image) for image in images] * 7
+    results = list(recognizer.read_many(iter(images * 7), threads=threads))
+    assert texts(results) == texts(expected)
+    np.testing.assert_allclose(
+        [result.confidence for result in results if isinstance(result, Reading)],
+        [reading.confidence for reading in expected],
+        rtol=1e-5,
+    )
+
+
+def test_read_many_passes_on_what_cant_be_read(recognizer: Recognizer, paint: Paint) -> None:
+    missing = ImageError("nowhere to be had")
+    images: list[ImageSource | ImageError] = [paint("a"), missing, b"", paint("b")]
+    first, second, third, last = recognizer.read_many(images, threads=2)
+    assert isinstance(first, Reading)
+    assert first.text == "a"
+    assert second is missing
+    assert isinstance(third, ImageError)
+    assert isinstance(last, Reading)
+    assert last.text == "b"
+
+
+def test_a_few_images_keep_all_threads_busy(
+    recognizer: Recognizer, paint: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(3, timeout=30)  # breaks if fewer than three come
+    read_window = recognizer._read_window
+
+    def meet(window: Any) -> Any:
+        together.wait()
+        return read_window(window)
+
+    monkeypatch.setattr(recognizer, "_read_window", meet)
+    images = [paint(text) for text in ("a", "b", "c")]
+    assert texts(recognizer.read_many(images, threads=3)) == ["a", "b", "c"]
+
+
+def test_read_many_takes_images_as_they_are_needed_and_ends_its_threads(
+    recognizer: Recognizer, paint: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recognizers, "WINDOW_IMAGES", 2)
+    taken: list[int] = []
+
+    def endless() -> Any:
+        while True:
+            taken.append(len(taken))
+            yield paint("a")
+
+    readings = recognizer.read_many(endless(), threads=2)
+    assert not taken
+    for _ in range(3):
+        next(readings)
+    assert len(taken) <= (3 + 1 + 2) * 2
+    del readings
+    assert not [t for t in threading.enumerate() if t.name.startswith("reading")]
+
+
+@pytest.mark.parametrize("threads", [0, 1.5, True])
+def test_read_many_wants_a_positive_number_of_threads(threads: Any, recognizer: Recognizer) -> None:
+    with pytest.raises(ConfigError, match="`threads` is an integer from 1"):
+        recognizer.read_many([], threads=threads)
+
+
+@pytest.mark.parametrize("own", [1, 2], ids=["made for one thread", "made for two"])
+def test_threads_may_share_one_under_load(
+    own: int, bundle_path: Path, images: list[NDArray[np.uint8]]
+) -> None:
+    recognizer = Recognizer(bundle_path, threads=own)
+    expected = [recognizer.read(image).text for image in images]
+
+    def one_by_one(turn: int) -> list[str]:
+        return [recognizer.read(image).text for image in images]
+
+    def together(turn: int) -> list[str]:
+        return texts(recognizer.read(images))
+
+    def chunks(turn: int) -> list[str]:
+        return texts(recognizer.read_each(images))
+
+    def windows(turn: int) -> list[str]:
+        return texts(recognizer.read_many(images, threads=2))
+
+    ways = [one_by_one, together, chunks, windows] * 10
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda way: way(0), ways))
+    assert results == [expected] * len(ways)
+
+
+# ---- Other processes
+
+
+def read_in_process(recognizer: Recognizer, data: list[bytes]) -> tuple[int, list[str]]:
+    return os.getpid(), texts(recognizer.read_many(data, threads=2))
+
+
+def test_a_spawned_process_reads_with_a_copy(recognizer: Recognizer, paint: Paint) -> None:
+    data = [png(paint(text)) for text in ("a", "cab", "bb")]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        process, read = pool.submit(read_in_process, recognizer, data).result()
+    assert process != os.getpid()
+    assert read == ["a", "cab", "bb"]
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))]
+)
+def test_a_copy_is_the_same_reader_with_a_session_of_its_own(
+    copied: Callable[[Recognizer], Recognizer], recognizer: Recognizer, paint: Paint
+) -> None:
+    other = copied(recognizer)
+    assert other._session is not recognizer._session
+    assert other._threads == 1
+    assert (other.metadata, other.digest) == (recognizer.metadata, recognizer.digest)
+    assert other.read(paint("abc")) == recognizer.read(paint("abc"))
+
+
+def test_a_copy_takes_as_many_threads_as_there_are_cores_where_it_is(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = pickle.dumps(Recognizer(bundle_path))
+    monkeypatch.setattr(recognizers, "available_cores", lambda: 3)
+    assert pickle.loads(data)._threads == 3
+
+
+def test_another_bundle_has_another_digest(
+    recognizer: Recognizer, tiny_model: MakeModel, metadata: BundleMetadata
+) -> None:
+    graph = tiny_model().SerializeToString()
+    same, other = BundleMetadata(metadata.charset, metadata.pipeline, {}), metadata
+    assert session_of(tiny_model(), same).digest == Recognizer(Bundle(graph, same)).digest
+    assert Recognizer(Bundle(graph, same)).digest != Recognizer(Bundle(graph, other)).digest
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted by Linux")
+def test_on_one_thread_there_is_no_other(bundle_path: Path) -> None:
+    code = """
+import os, sys
+import cv2, numpy, onnxruntime
+from crnn_captcha import Recognizer
+before = len(os.listdir("/proc/self/task"))
+recognizer = Recognizer(sys.argv[1], threads=1)
+image = numpy.full((80, 465, 3), 255, numpy.uint8)
+recognizer.read(image)
+list(recognizer.read_many([image] * 100))
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    assert run_python(code, str(bundle_path)) == "0\n"
 
 
 # ---- Logits
@@ -338,12 +497,12 @@ def test_threads_are_a_positive_integer(threads: Any, bundle_path: Path) -> None
 
 def test_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 4, 5}, raising=False)
-    assert recognizers._available_cores() == 3
+    assert recognizers.available_cores() == 3
     monkeypatch.delattr("os.sched_getaffinity")
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    assert recognizers._available_cores() == 2
+    assert recognizers.available_cores() == 2
     monkeypatch.setattr("os.cpu_count", lambda: None)
-    assert recognizers._available_cores() == 1
+    assert recognizers.available_cores() == 1
 
 
 # ---- The package

@@ -18,8 +18,9 @@ from crnn_captcha.charset import BLANK, Charset
 from crnn_captcha.errors import BundleError, CharsetError, PreprocessingError
 from crnn_captcha.onnx_graph import append_metadata, check_graph, read_metadata, shorten
 from crnn_captcha.preprocessing import Pipeline
+from crnn_captcha.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: has a temperature, which readers of format 1 would refuse as unknown
 MAX_BUNDLE_BYTES = 64 * 2**20  # ten times a network of 1.5 M float32 weights
 METADATA_KEY = "crnn_captcha"
 MAX_METADATA_BYTES = 2**20
@@ -36,6 +37,8 @@ class BundleMetadata:
         training: facts about the training, as JSON knows them (preset, epochs, versions …).
         format_version: of the bundle.
         blank: class id of the blank, always 0.
+        temperature: to divide logits by before they become confidences, 0.05 to 20; 1.0, as in
+            bundles of format 1, leaves them as they are.
 
     Raises:
         BundleError: if a value breaks the format's rules.
@@ -46,12 +49,14 @@ class BundleMetadata:
     training: Mapping[str, object]
     format_version: int = FORMAT_VERSION
     blank: int = BLANK
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         _check_version(self.format_version)
         if type(self.blank) is not int or self.blank != BLANK:
             raise BundleError(f"A bundle's blank is class {BLANK}. Received: {self.blank!r}.")
         _check_characters(self.charset.characters)
+        _check_temperature(self.temperature, self.format_version)
 
     def to_json(self) -> str:
         """One JSON object, which `from_json` takes.
@@ -59,13 +64,15 @@ class BundleMetadata:
         Raises:
             BundleError: if a training fact is nothing that JSON knows.
         """
-        description = {
+        description: dict[str, object] = {
             "format_version": self.format_version,
             "charset": self.charset.characters,
             "blank": self.blank,
             "preprocessing": self.pipeline.to_json(),
             "training": dict(self.training),
         }
+        if self.format_version > 1:
+            description["temperature"] = float(self.temperature)
         try:
             return json.dumps(description, allow_nan=False, sort_keys=True)
         except (TypeError, ValueError, RecursionError) as error:
@@ -91,6 +98,8 @@ class BundleMetadata:
             "preprocessing": dict,
             "training": dict,
         }
+        if description["format_version"] > 1:
+            types["temperature"] = float
         received = {key: type(value) for key, value in description.items()}
         if received != types:
             expected = ", ".join(f"{key} ({kind.__name__})" for key, kind in types.items())
@@ -104,7 +113,14 @@ class BundleMetadata:
             raise BundleError(
                 f"A bundle's metadata must be usable. Received: {shorten(str(error))}."
             ) from error
-        return cls(charset, pipeline, description["training"], blank=description["blank"])
+        return cls(
+            charset,
+            pipeline,
+            description["training"],
+            format_version=description["format_version"],
+            blank=description["blank"],
+            temperature=description.get("temperature", 1.0),
+        )
 
 
 @dataclass(frozen=True)
@@ -205,7 +221,7 @@ def _check_version(version: object) -> None:
         raise BundleError(f"A bundle's format_version is an integer from 1. Received: {version!r}.")
     if version > FORMAT_VERSION:
         raise BundleError(
-            f"This version of crnn-captcha reads bundles of format {FORMAT_VERSION}. "
+            f"This version of crnn-captcha reads bundles up to format {FORMAT_VERSION}. "
             f"Received: format {version}. Upgrade it: pip install --upgrade crnn-captcha"
         )
 
@@ -216,6 +232,20 @@ def _check_characters(characters: str) -> None:
         raise BundleError(
             f"A bundle's charset has up to {MAX_CHARACTERS} printable characters. "
             f"Received: {len(characters)}, {shorten(characters)}."
+        )
+
+
+def _check_temperature(temperature: float, version: int) -> None:
+    known = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not known or not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
+        raise BundleError(
+            f"A bundle's temperature is a number from {MIN_TEMPERATURE} to {MAX_TEMPERATURE}. "
+            f"Received: {temperature!r}."
+        )
+    if version == 1 and temperature != 1:
+        raise BundleError(
+            "A bundle of format 1 has no temperature other than 1. "
+            f"Received: {temperature!r}. Use format {FORMAT_VERSION}."
         )
 
 

@@ -1,31 +1,80 @@
 """Logits of a CTC network become text, with a confidence.
 
 One definition of confidence everywhere: the posterior probability of the text, which is the
-sum over all CTC paths that spell it (not the probability of the best path alone).
+sum over all CTC paths that spell it (not the probability of the best path alone), among all texts
+that the constraint allows, if there is one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crnn_captcha.alignment import (
+    Floats,
+    best_alignment,
+    ctc_log_likelihood,
+    log_softmax,
+    log_sum,
+    substitution_log_likelihoods,
+)
+from crnn_captcha.automaton import REFUSED, Automaton
+from crnn_captcha.beam import Label, beam_search
 from crnn_captcha.charset import BLANK, Charset
-from crnn_captcha.errors import CharsetError
+from crnn_captcha.constraints import Constraint
+from crnn_captcha.errors import CharsetError, ConfigError
+
+__all__ = [
+    "Alternative",
+    "Character",
+    "Reading",
+    "ctc_log_likelihood",
+    "decode",
+    "greedy_decode",
+    "log_softmax",
+]
 
 Logits = NDArray[np.float32]
+
+DEFAULT_BEAM = 10
+TEMPERATURES = (0.01, 100.0)
+"""The lowest and the highest."""
+
+CHUNK_CELLS = 2**22
+"""Of the largest arrays of a search, 8 bytes each, unless one image alone takes more."""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """What else might have been read, and its posterior probability."""
+
+    text: str
+    probability: float
 
 
 @dataclass(frozen=True)
 class Character:
     """A character that was read and how sure the network is of it.
 
-    Its confidence is the highest probability that its class reaches on its time steps.
+    Attributes:
+        text: the character.
+        confidence: the highest probability that its class (or, together, those that count as the
+            same character) reaches on its time steps.
+        start: its first time step on the most probable path that spells the text.
+        end: the one after its last.
+        alternatives: only if asked for: what may stand here, the most probable first, which nearly
+            always is this character. The probabilities are exact and take the rest of the text
+            as it was read: over all that the constraint then allows here they sum to 1.
     """
 
     text: str
     confidence: float
+    start: int = 0
+    end: int = 0
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,28 +85,115 @@ class Reading:
         text: the characters, joined; may be empty.
         confidence: posterior probability of `text`, 0 to 1.
         characters: one for each character of `text`.
+        alternatives: only if asked for: other texts, the most probable first.
+        constraint_probability: of the constraint, how probable it was that the text fulfils it,
+            0 to 1; 1 without one. Low values say that it contradicts the image.
+        fits: whether any text fulfils the constraint in so many time steps. If none does, the
+            text is empty and both probabilities are 0.
     """
 
     text: str
     confidence: float
     characters: tuple[Character, ...]
+    alternatives: tuple[Alternative, ...] = ()
+    constraint_probability: float = 1.0
+    fits: bool = True
 
 
-def greedy_decode(logits: Logits, charset: Charset) -> list[Reading]:
-    """Best path: argmax per time step, merge repeats, drop blanks.
+def decode(
+    logits: Logits,
+    charset: Charset,
+    *,
+    beam: int | None = None,
+    constraint: Constraint | None = None,
+    alternatives: int = 0,
+    temperature: float = 1.0,
+) -> list[Reading]:
+    """The most probable text of each image.
+
+    The best path is read (`greedy_decode`) if neither a beam nor a constraint nor alternatives
+    are asked for, and searched for by beam otherwise.
 
     Args:
         logits: float32 (batch, time_steps, num_classes), class 0 the blank.
         charset: of `num_classes - 1` characters.
+        beam: prefixes that the search keeps at each time step, from 1; None for the best path,
+            or 10 where that doesn't do.
+        constraint: what the texts have to be like.
+        alternatives: how many other texts to give at most, and how many other characters for
+            each that was read.
+        temperature: divides the logits, 0.01 to 100; 1 leaves them as they are.
 
     Returns:
         A reading for each of the batch.
 
     Raises:
         CharsetError: if the logits' shape doesn't fit the charset.
+        ConfigError: if an option is out of its range, or the constraint allows no text of the
+            charset.
+    """
+    if beam is not None and (type(beam) is not int or beam < 1):
+        raise ConfigError(f"`beam` is an integer from 1, or None. Received: {beam!r}.")
+    if type(alternatives) is not int or alternatives < 0:
+        raise ConfigError(f"`alternatives` is an integer from 0. Received: {alternatives!r}.")
+    if beam is None and constraint is None and not alternatives:
+        return greedy_decode(logits, charset, temperature=temperature)
+    log_probabilities = _log_probabilities(logits, charset, temperature)
+    automaton = (constraint or Constraint()).compile(charset)
+    width = max(beam or DEFAULT_BEAM, alternatives + 1)
+    _, time_steps, num_classes = logits.shape
+    cells = time_steps * num_classes * max(len(automaton.accepting) + 1, width)
+    size = max(1, CHUNK_CELLS // cells)
+    readings = []
+    for start in range(0, len(logits), size):
+        part = log_probabilities[start : start + size]
+        readings += _search(part, automaton, width, alternatives)
+    return readings
+
+
+def greedy_decode(logits: Logits, charset: Charset, *, temperature: float = 1.0) -> list[Reading]:
+    """Best path: argmax per time step, merge repeats, drop blanks.
+
+    Args:
+        logits: float32 (batch, time_steps, num_classes), class 0 the blank.
+        charset: of `num_classes - 1` characters.
+        temperature: divides the logits, 0.01 to 100.
+
+    Returns:
+        A reading for each of the batch.
+
+    Raises:
+        CharsetError: if the logits' shape doesn't fit the charset.
+        ConfigError: if the temperature is out of its range.
 
     Source: Graves et al. 2006, "Connectionist Temporal Classification", section 3.2.
     """
+    log_probabilities = _log_probabilities(logits, charset, temperature)
+    path = log_probabilities.argmax(axis=2)  # (batch, time_steps)
+    is_character = path != BLANK
+    changes = np.ones((path.shape[0], path.shape[1] + 1), bool)  # before and after each time step
+    changes[:, 1:-1] = path[:, 1:] != path[:, :-1]
+    starts = changes[:, :-1] & is_character
+    counts = starts.sum(axis=1).tolist()
+    firsts = np.flatnonzero(starts)  # of all characters of the batch, in one row
+    lasts = np.flatnonzero(changes[:, 1:] & is_character)
+    peaks = np.where(is_character, log_probabilities.max(axis=2), -np.inf).ravel()
+    if len(firsts):
+        peaks = np.exp(np.maximum.reduceat(peaks, firsts))
+    ids = path.ravel()[firsts]
+    time_steps = path.shape[1]
+    spans = (firsts % time_steps).tolist(), (lasts % time_steps + 1).tolist()
+    characters = map(Character, charset.decode(ids), peaks.tolist(), *spans)
+    labels = np.split(ids, np.cumsum(counts[:-1], dtype=int)) if counts else []
+    readings = []
+    likelihoods = ctc_log_likelihood(log_probabilities, labels)
+    for count, confidence in zip(counts, _probabilities(likelihoods), strict=True):
+        own = tuple(islice(characters, count))
+        readings.append(Reading("".join(c.text for c in own), confidence, own))
+    return readings
+
+
+def _log_probabilities(logits: Logits, charset: Charset, temperature: float) -> NDArray[np.float32]:
     if logits.ndim != 3 or logits.shape[2] != charset.num_classes:
         raise CharsetError(
             f"Logits for the charset '{charset.characters}' have the shape (batch, time_steps, "
@@ -65,63 +201,96 @@ def greedy_decode(logits: Logits, charset: Charset) -> list[Reading]:
         )
     if not logits.shape[1]:
         raise CharsetError("Logits need at least one time step. Received: none.")
-    log_probabilities = log_softmax(logits)
-    path = log_probabilities.argmax(axis=2)  # (batch, time_steps)
-    starts = path != BLANK
-    starts[:, 1:] &= path[:, 1:] != path[:, :-1]  # a character's first time step
-    labels = [row[start] for row, start in zip(path, starts, strict=True)]
-    confidences = np.exp(ctc_log_likelihood(log_probabilities, labels))
-    best = log_probabilities.max(axis=2)  # (batch, time_steps)
-    readings = []
-    for row, start, scores, label, confidence in zip(
-        path, starts, best, labels, confidences, strict=True
-    ):
-        text = charset.decode(label)
-        first = np.flatnonzero(row != BLANK)
-        runs = np.cumsum(start)[first] - 1  # which character a non-blank time step belongs to
-        peaks = np.full(len(text), -np.inf)
-        np.maximum.at(peaks, runs, scores[first])
-        characters = tuple(map(Character, text, np.exp(peaks).tolist()))
-        readings.append(Reading(text, float(np.minimum(1.0, confidence)), characters))
+    low, high = TEMPERATURES
+    if not low <= temperature <= high:
+        raise ConfigError(f"`temperature` lies in {low} to {high:g}. Received: {temperature!r}.")
+    return log_softmax(logits, temperature)
+
+
+def _search(
+    log_probabilities: NDArray[np.float32], automaton: Automaton, width: int, alternatives: int
+) -> list[Reading]:
+    """`decode` by beam search."""
+    members = automaton.members
+    found = beam_search(log_probabilities, automaton, width)
+    rows = [i for i, labels in enumerate(found.labels) for _ in labels]
+    every = [label for labels in found.labels for label in labels]
+    likelihoods = ctc_log_likelihood(log_probabilities[rows], every, members)
+    posteriors = iter(_probabilities(likelihoods - found.log_mass[rows]))
+    ranked = [  # of each image the texts with their posteriors, the most probable first
+        sorted(zip(labels, posteriors, strict=False), key=lambda pair: -pair[1])
+        for labels in found.labels
+    ]
+    fitting = [i for i, texts in enumerate(ranked) if texts]
+    best = [ranked[i][0][0] for i in fitting]
+    spans = best_alignment(log_probabilities[fitting], best, members)
+    changed = np.zeros((len(best), 0, 0))
+    if alternatives:
+        changed = substitution_log_likelihoods(log_probabilities[fitting], best, members)
+    masses = _probabilities(found.log_mass)
+    readings = [Reading("", 0.0, (), constraint_probability=0.0, fits=False) for _ in ranked]
+    for i, label, span, variants in zip(fitting, best, spans, changed, strict=True):
+        text = automaton.write(label)
+        scores = _class_scores(log_probabilities[i], members, label)  # (time_steps, label_length)
+        others: list[tuple[Alternative, ...]] = [()] * len(label)
+        if alternatives:
+            others = _character_alternatives(variants, automaton, label, alternatives + 1)
+        readings[i] = Reading(
+            text,
+            ranked[i][0][1],
+            tuple(
+                Character(
+                    c, float(np.exp(scores[start:end, place].max())), start, end, others[place]
+                )
+                for place, (c, (start, end)) in enumerate(zip(text, span.tolist(), strict=True))
+            ),
+            tuple(
+                Alternative(automaton.write(other), posterior)
+                for other, posterior in ranked[i][1 : alternatives + 1]
+            ),
+            masses[i],
+        )
     return readings
 
 
-def ctc_log_likelihood(
-    log_probabilities: NDArray[np.float32], labels: list[NDArray[np.int64]]
-) -> NDArray[np.float64]:
-    """Log of the probability of each label, summed over all paths that spell it.
-
-    Args:
-        log_probabilities: float (batch, time_steps, num_classes), normalised over classes.
-        labels: for each of the batch, class ids without blanks, int (label_length,).
-
-    Returns:
-        float64 (batch,), at most 0; -inf where no path fits.
-
-    Source: Graves et al. 2006, equations 6 to 8 (the forward variable), in log space.
-    """
-    batch, time_steps, _ = log_probabilities.shape
-    longest = max((len(label) for label in labels), default=0)
-    states = np.full((batch, 2 * longest + 1), BLANK)  # blank, character, blank, …, blank
-    for row, label in zip(states, labels, strict=True):
-        row[1 : 2 * len(label) : 2] = label
-    scores = np.take_along_axis(log_probabilities, states[:, None, :], axis=2).astype(np.float64)
-    skips = np.zeros(states.shape, bool)  # may a path come from two states back?
-    skips[:, 3::2] = states[:, 3::2] != states[:, 1:-2:2]
-
-    alpha = np.full((batch, 2 * longest + 1 + 2), -np.inf)  # two columns of guard on the left
-    alpha[:, 2:4] = scores[:, 0, :2]
-    for t in range(1, time_steps):
-        stay, step = alpha[:, 2:], alpha[:, 1:-1]
-        skip = np.where(skips, alpha[:, :-2], -np.inf)
-        alpha[:, 2:] = np.logaddexp(np.logaddexp(stay, step), skip) + scores[:, t]
-    rows = np.arange(batch)
-    last = 2 + 2 * np.array([len(label) for label in labels], int)  # the blank after the label
-    return np.asarray(np.logaddexp(alpha[rows, last], alpha[rows, last - 1]), np.float64)
+def _class_scores(
+    log_probabilities: NDArray[np.float32], members: NDArray[np.int32], label: Label
+) -> Floats:
+    """Of each character of a label, all that count as the same together, at each time step."""
+    guarded = np.append(log_probabilities, np.full((len(log_probabilities), 1), -np.inf), axis=1)
+    return log_sum(guarded[:, members[label]])
 
 
-def log_softmax(logits: Logits) -> NDArray[np.float32]:
-    """Logarithm of the softmax over the last axis, without overflow."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    normalised = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return np.asarray(normalised, np.float32)
+def _character_alternatives(
+    variants: Floats, automaton: Automaton, label: Label, count: int
+) -> list[tuple[Alternative, ...]]:
+    """At each place the most probable characters, the rest of the label being as it is."""
+    transitions, members = automaton.transitions, automaton.members
+    guarded = np.append(variants, np.full((len(variants), 1), -np.inf), axis=1)
+    scores = log_sum(guarded[:, members])  # (longest label, num_classes)
+    is_head = members[:, 0] == np.arange(len(members))
+    is_head[BLANK] = False
+    fits_after = [automaton.accepting]  # by state: may the rest of the label follow?
+    for c in label[:0:-1]:
+        fits_after.append((transitions[:, c] != REFUSED) & fits_after[-1][transitions[:, c]])
+    found = []
+    for row, state, fits in zip(
+        scores, automaton.states(label), reversed(fits_after), strict=False
+    ):
+        following = transitions[state]
+        allowed = np.flatnonzero(is_head & (following != REFUSED) & fits[following])
+        posteriors = np.exp(row[allowed] - log_sum(row[allowed]))
+        order = np.argsort(-posteriors, kind="stable")[:count]
+        found.append(
+            tuple(
+                Alternative(automaton.charset.decode([automaton.written[state, allowed[i]]]), p)
+                for i in order
+                if (p := min(1.0, float(posteriors[i]))) > 0
+            )
+        )
+    return found[: len(label)]
+
+
+def _probabilities(logarithms: Floats) -> list[float]:
+    # Rounding may bring a sum of probabilities above 1.
+    return [float(p) for p in np.minimum(1.0, np.exp(logarithms))]

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crnn_captcha.confidence import CoveragePoint, RiskCoverage, calibration, risk_coverage
 from crnn_captcha.errors import DatasetError, ImageError
 from crnn_captcha.metrics import (
     LOOKALIKES,
     Confusion,
     Interval,
-    calibration,
     cer,
     confusions,
     exact_match,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 BATCH_SIZE = 64  # enough for images of like widths to be read together
 TOP_CONFUSIONS = 20  # of those in `to_dict`; a model with 36 characters can have 1,332 kinds
 SHOWN = 10  # rows of a table for people
+COVERAGES = (0.8, 0.9, 0.95)  # shares of the images, the surest, for which exact match is said
+EXACT_MATCHES = (0.95, 0.97, 0.99)  # for which it is said how many images can be read so well
 
 
 class Reader(Protocol):
@@ -109,6 +111,8 @@ class EvaluationResult:
         unknown_labels: how many labels have one: they can't be read right.
         mean_confidence: over the images that aren't broken; 0.0 if all are.
         calibration_error: expected calibration error over the same images; 0.0 if all are broken.
+        risk_coverage: how many are right if only the surest are read, and the rest is handed over
+            to somebody else. Of all images: broken ones are the least sure, and wrong.
         seconds: spent on reading (bytes to text); opening files is not in it.
         outcomes: one for each image, in the order of the samples.
     """
@@ -125,6 +129,7 @@ class EvaluationResult:
     unknown_labels: int
     mean_confidence: float
     calibration_error: float
+    risk_coverage: RiskCoverage
     seconds: float
     outcomes: tuple[Outcome, ...]
 
@@ -149,6 +154,19 @@ class EvaluationResult:
             f"{_range(self.interval)}."
         )
 
+    @property
+    def coverage_summary(self) -> str:
+        """One sentence on what comes of reading only the surest images."""
+        share = EXACT_MATCHES[1]
+        point = self.risk_coverage.at_exact_match(share)
+        if point is None:
+            return f"Coverage: at no confidence are {percent(share)} of the surest images right."
+        return (
+            f"Coverage: of these images the surest {percent(point.coverage)} are read "
+            f"{percent(point.exact_match)} right, if those below a confidence of "
+            f"{point.confidence:.4f} are handed over."
+        )
+
     def to_dict(self, *, outcomes: bool = False) -> dict[str, Any]:
         """The figures as plain values for JSON; with `outcomes`, also those of every image."""
         figures: dict[str, Any] = {
@@ -165,6 +183,15 @@ class EvaluationResult:
             "labels_with_unknown_characters": self.unknown_labels,
             "mean_confidence": self.mean_confidence,
             "calibration_error": self.calibration_error,
+            "area_under_risk_coverage": self.risk_coverage.area,
+            "exact_match_at_coverage": [
+                {"at_least": share, **_point(self.risk_coverage.at_coverage(share))}
+                for share in COVERAGES
+            ],
+            "coverage_at_exact_match": [
+                {"at_least": share, **_point(self.risk_coverage.at_exact_match(share))}
+                for share in EXACT_MATCHES
+            ],
             "seconds": self.seconds,
             "images_per_second": self.images_per_second,
         }
@@ -191,6 +218,7 @@ class EvaluationResult:
             ("images a second", f"{self.images_per_second:,.0f}", ""),
             ("mean confidence", percent(self.mean_confidence), ""),
             ("calibration error", percent(self.calibration_error), ""),
+            ("area under risk-coverage curve", f"{self.risk_coverage.area:.4f}", ""),
         ]
         if self.unknown_labels:
             name = f"labels with characters unknown to the model ({self.unknown_characters})"
@@ -211,6 +239,10 @@ class EvaluationResult:
                     )
                     for row in self.by_length
                 ],
+            ),
+            (
+                ("read only the surest", "images read", "right among them", "least confidence"),
+                _coverage_rows(self.risk_coverage),
             ),
         ]
         if self.confusions:
@@ -315,6 +347,9 @@ def summarize(outcomes: Iterable[Outcome], *, charset: Charset, seconds: float) 
         unknown_labels=len(unknown),
         mean_confidence=sum(confidences) / len(confidences) if confidences else 0.0,
         calibration_error=calibration(confidences, hits).error if confidences else 0.0,
+        risk_coverage=risk_coverage(
+            [outcome.confidence for outcome in outcomes], [outcome.right for outcome in outcomes]
+        ),
         seconds=seconds,
         outcomes=outcomes,
     )
@@ -371,6 +406,29 @@ def _length_result(length: int, outcomes: Sequence[Outcome]) -> LengthResult:
         _interval(labels, texts),
         cer(labels, texts),
     )
+
+
+def _point(point: CoveragePoint | None) -> dict[str, float | None]:
+    """As plain values; nothing is read where there is no point."""
+    if point is None:
+        return {"confidence": None, "coverage": 0.0, "exact_match": None}
+    return asdict(point)
+
+
+def _coverage_rows(found: RiskCoverage) -> list[Sequence[str]]:
+    goals = [
+        *((f"{share:.0%} of the images", found.at_coverage(share)) for share in COVERAGES),
+        *((f"while {share:.0%} are right", found.at_exact_match(share)) for share in EXACT_MATCHES),
+    ]
+    return [
+        (
+            goal.replace("%", " %"),
+            percent(point.coverage if point else 0.0),
+            percent(point.exact_match) if point else "",
+            f"{point.confidence:.4f}" if point else "",
+        )
+        for goal, point in goals
+    ]
 
 
 def _range(interval: Interval) -> str:

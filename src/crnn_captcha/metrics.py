@@ -1,4 +1,4 @@
-"""How well texts agree with labels: exact match, CER, confusions, intervals, calibration."""
+"""How well texts agree with labels: exact match, CER, confusions, intervals."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-
-import numpy as np
 
 LOOKALIKES = ("o0", "l1i")
 """Classes of characters that many fonts draw alike. The first of a class stands for all of it."""
@@ -41,38 +39,6 @@ class Confusion:
     edits: int
     texts: int
     texts_alone: int
-
-
-@dataclass(frozen=True)
-class CalibrationBin:
-    """The texts whose confidence lies in one stretch of [0, 1].
-
-    Attributes:
-        low: the stretch begins above this confidence (the first one: at it).
-        high: and ends with this one.
-        count: texts in it.
-        confidence: their mean confidence; 0.0 if there are none.
-        exact_match: the share of them that is right; 0.0 if there are none.
-    """
-
-    low: float
-    high: float
-    count: int
-    confidence: float
-    exact_match: float
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How far confidences can be taken at their word.
-
-    Attributes:
-        error: expected calibration error, 0 (best) to 1.
-        bins: equally wide, from low to high.
-    """
-
-    error: float
-    bins: tuple[CalibrationBin, ...]
 
 
 def exact_match(labels: Sequence[str], texts: Sequence[str]) -> float:
@@ -219,49 +185,6 @@ def sign_test(won: int, lost: int) -> float:
     trials, fewer = won + lost, min(won, lost)
     tail = sum(math.comb(trials, i) for i in range(fewer + 1))
     return float(min(1.0, 2 * tail / 2**trials))
-
-
-def calibration(
-    confidences: Sequence[float], right: Sequence[bool], *, bins: int = 10
-) -> Calibration:
-    """Compares confidences with the share that is right, in equally wide bins.
-
-    (Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.)
-
-    Args:
-        confidences: each in [0, 1].
-        right: for each, whether its text equals the label.
-        bins: at least 1.
-
-    Raises:
-        ValueError: if there are none, not as many of both, one is out of range, or no bins.
-    """
-    if not confidences or len(confidences) != len(right):
-        raise ValueError(
-            "Calibration needs as many confidences as outcomes, and at least one. "
-            f"Received: {len(confidences)} confidences and {len(right)} outcomes."
-        )
-    if bins < 1:
-        raise ValueError(f"`bins` is at least 1. Received: {bins}.")
-    values = np.asarray(confidences, np.float64)  # (texts,)
-    if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(
-            "A confidence lies between 0 and 1. "
-            f"Received: {float(values.min())} to {float(values.max())}."
-        )
-    hits = np.asarray(right, np.float64)  # (texts,)
-    edges = np.linspace(0, 1, bins + 1)  # (bins + 1,)
-    places = np.clip(np.searchsorted(edges, values, side="left") - 1, 0, None)  # (texts,)
-    found = []
-    for i in range(bins):
-        inside = places == i
-        count = int(inside.sum())
-        mean, share = (values[inside].mean(), hits[inside].mean()) if count else (0.0, 0.0)
-        found.append(
-            CalibrationBin(float(edges[i]), float(edges[i + 1]), count, float(mean), float(share))
-        )
-    error = sum(b.count * abs(b.confidence - b.exact_match) for b in found) / len(values)
-    return Calibration(error, tuple(found))
 
 
 def _check_pairs(labels: Sequence[str], texts: Sequence[str]) -> None:

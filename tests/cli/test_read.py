@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
+from crnn_captcha.cli.main import cli
 from crnn_captcha.cli.read import _sources, read
 from crnn_captcha.errors import BundleError
 from crnn_captcha.images import MAX_FILE_BYTES
@@ -140,6 +141,132 @@ def test_help_shows_examples() -> None:
     assert "crnn-captcha read --json captchas/*.png" in result.stdout
 
 
+# ---- How sure
+
+
+def test_without_min_confidence_there_is_no_mark(bundle_path: Path, save: Save) -> None:
+    paths = [save("a.png", "a"), save("b.png", "b")]
+    model = ["--model", str(bundle_path)]
+    assert {line.count("\t") for line in run(*paths, *model).stdout.splitlines()} == {2}
+    for line in run(*paths, *model, "--json").stdout.splitlines():
+        assert list(json.loads(line)) == ["path", "text", "confidence", "characters"]
+
+
+def test_what_falls_below_is_marked(bundle_path: Path, save: Save) -> None:
+    paths = [save("long.png", "abcabcabc"), save("short.png", "a")]
+    model = ["--model", str(bundle_path)]
+    plain = run(*paths, *model).stdout.splitlines()
+    low, high = sorted(float(line.split("\t")[2]) for line in plain)
+    assert low < high
+    least = ["--min-confidence", str((low + high) / 2)]
+    result = run(*paths, *model, *least)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [f"{plain[0]}\t?", f"{plain[1]}\t"]
+    lines = run(*paths, *model, *least, "--json").stdout.splitlines()
+    assert [json.loads(line)["certain"] for line in lines] == [False, True]
+    result = run(*paths, *model, "--min-confidence", "0")
+    assert result.stdout.splitlines() == [f"{line}\t" for line in plain]
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.5", "high"])
+def test_a_least_confidence_is_0_to_1(value: str) -> None:
+    result = run("a.png", "--min-confidence", value)
+    assert result.exit_code == 2
+    assert value in result.stderr
+
+
+def test_the_help_says_what_a_confidence_is() -> None:
+    assert "calibrated" in run("--help").stdout
+
+
+# ---- Threads
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "5"])
+def test_the_lines_dont_depend_on_the_threads(threads: str, bundle_path: Path, save: Save) -> None:
+    paths = [save(f"{text}.png", text) for text in ("a", "cab", "bb", "abc", "c")] * 30
+    model = ["--model", str(bundle_path)]
+    expected = [run(path, *model).stdout for path in paths[:5]] * 30
+    result = run(*paths, *model, "--threads", threads)
+    assert result.stdout == "".join(expected)
+
+
+def test_threads_are_at_least_one() -> None:
+    assert run("a.png", "--threads", "0").exit_code == 2
+
+
+# ---- Into a file
+
+
+@pytest.fixture
+def folder(save: Save, tmp_path: Path) -> Path:
+    """Three images, one of them in a folder."""
+    (tmp_path / "images" / "more").mkdir(parents=True)
+    for name, text in [("a.png", "a"), ("cab.png", "cab"), ("more/b.png", "b")]:
+        save(f"images/{name}", text)
+    return tmp_path / "images"
+
+
+def test_a_folder_is_read_into_a_file(bundle_path: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "readings.csv"
+    result = run(str(folder), "--out", str(out), "--model", str(bundle_path))
+    assert result.exit_code == 0
+    assert result.stdout == f"{out}: 3 images, 0 broken\n"
+    assert "3/3" in result.stderr
+    header, *rows = (line.split(",") for line in out.read_text().splitlines())
+    assert header == ["path", "text", "confidence", "error"]
+    assert [row[:2] for row in rows] == [
+        [str(folder / "a.png"), "a"],
+        [str(folder / "cab.png"), "cab"],
+        [str(folder / "more" / "b.png"), "b"],
+    ]
+
+
+def test_broken_images_are_rows_and_make_it_exit_with_1(
+    bundle_path: Path, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "a.png").write_bytes(b"")
+    out, missing = tmp_path / "readings.jsonl", str(tmp_path / "missing.png")
+    options = ["--out", str(out), "--model", str(bundle_path), "--min-confidence", "0.6"]
+    result = run(str(folder), missing, *options)
+    assert result.exit_code == 1
+    assert result.stdout == f"{out}: 4 images, 2 broken, 0 below a confidence of 0.6\n"
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["certain"] for row in found] == [None, True, True, None]
+    assert "empty file" in found[0]["error"]
+    assert "No such file" in found[3]["error"]
+    again = run(str(folder), missing, *options, "--resume")
+    assert again.exit_code == 1
+    assert "4 images, 4 of them read before, 2 broken" in again.stdout
+
+
+def test_ctrl_c_says_how_to_go_on(
+    bundle_path: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crnn_captcha.jobs.read_into", stop)
+    options = ["--out", str(tmp_path / "r.csv"), "--model", str(bundle_path)]
+    result = CliRunner().invoke(cli, ["read", str(folder), *options])
+    assert result.exit_code == 1
+    assert result.stderr == ("Go on by the same command with --resume.\ncrnn-captcha: stopped.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a.png", "--resume"], "--resume goes on with the file of --out"),
+        (["a.png", "--out", "r.csv", "--json"], "Received: --json"),
+        (["a.png", "-", "--out", "r.csv"], "Received: '-'"),
+    ],
+)
+def test_options_that_contradict_each_other(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
 # ---- In a process of its own
 
 
@@ -188,4 +315,6 @@ print(*sys.modules)
     line, modules = output.splitlines()
     assert line.split("\t")[1] == "a"
     heavy = {"tensorflow", "keras", "matplotlib", "PIL", "onnx", "torch", "tqdm", "msgspec"}
-    assert not (heavy | {"rapidfuzz", "fontTools"}) & set(modules.split())
+    heavy |= {"rapidfuzz", "fontTools", "pyarrow", "csv", "zipfile", "concurrent.futures"}
+    heavy |= {"crnn_captcha.jobs", "crnn_captcha.sources", "crnn_captcha.dataset"}
+    assert not heavy & set(modules.split())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from crnn_captcha.charset import Charset
+from crnn_captcha.confidence import risk_coverage
 from crnn_captcha.errors import MissingExtraError
 from crnn_captcha.evaluation import EvaluationResult, Outcome, summarize
 from crnn_captcha.images import load_image
@@ -130,7 +131,43 @@ def test_no_confusion_is_said() -> None:
 def test_confidences_are_split_into_right_and_wrong() -> None:
     left, right = figures.confidence_figure(MIXED.outcomes).axes
     assert {"right (1)", "wrong (3)"} <= texts(left)
-    assert "measured (error 65.0 %)" in texts(right)
+    assert {"measured (error 65.0 %)", "ideal"} <= texts(right)
+
+
+def test_a_reliability_diagram_says_how_many_texts_stand_behind_it() -> None:
+    outcomes = [
+        Outcome(str(i), "ab", "ab" if i % 4 else "aa", 0.75 if i < 1200 else 0.25)
+        for i in range(1210)
+    ]
+    _, right = figures.confidence_figure(outcomes).axes
+    (bars,) = right.containers
+    line, _, (intervals,) = bars
+    assert list(np.asarray(line.get_xdata())) == [0.25, 0.75]
+    assert list(np.asarray(line.get_ydata())) == [0.7, 0.75]
+    low, high = (segment[:, 1] for segment in intervals.get_segments())
+    assert low[1] - low[0] > 0.4 > 0.06 > high[1] - high[0]  # of ten texts, of 1,200 texts
+    assert {"10", "1,200", "ideal"} <= texts(right)
+
+
+def test_a_risk_coverage_curve_goes_down_to_the_exact_match() -> None:
+    found = risk_coverage(
+        [1 - i / 1000 for i in range(1000)], [i % 4 > 0 or i < 800 for i in range(1000)]
+    )
+    (axis,) = figures.risk_coverage_figure(found).axes
+    ideal, measured, *marks = axis.lines
+    assert np.asarray(measured.get_xdata())[[0, -1]].tolist() == [0.1, 100.0]
+    assert np.asarray(measured.get_ydata())[[0, -1]] == pytest.approx([100, 95])
+    assert (np.asarray(ideal.get_ydata()) >= np.asarray(measured.get_ydata()) - 1e-9).all()
+    assert [float(np.asarray(mark.get_xdata())[0]) for mark in marks] == [80, 90, 95, 100]
+    assert {"100.0", "97.2", "95.0", f"measured (area above it {found.area:.4f})"} <= texts(axis)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_risk_coverage_curve_of_one_image(right: bool, tmp_path: Path) -> None:
+    figure = figures.risk_coverage_figure(risk_coverage([0.5], [right]))
+    figures.save_figure(figure, tmp_path / "curve.png")
+    low, high = figure.axes[0].get_ylim()
+    assert low < 100 * right < high
 
 
 def test_without_a_readable_image_there_are_no_confidences() -> None:
@@ -143,7 +180,7 @@ def test_figures_are_written_the_same_each_time(tmp_path: Path) -> None:
         for name, figure in figures.evaluation_figures(MIXED).items():
             figures.save_figure(figure, tmp_path / folder / f"{name}.png")
     written = sorted((tmp_path / "first").iterdir())
-    assert len(written) == 4  # no temporary file is left
+    assert len(written) == 5  # no temporary file is left
     for path in written:
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
         image = load_image(path)

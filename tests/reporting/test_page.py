@@ -89,6 +89,7 @@ def test_everything_is_written(tmp_path: Path) -> None:
         "evaluation.json",
         "evaluation.md",
         "index.html",
+        "risk-coverage.png",
         "showcase.png",
     }
     figures = json.loads((tmp_path / "new/report/evaluation.json").read_text(encoding="utf-8"))
@@ -97,6 +98,7 @@ def test_everything_is_written(tmp_path: Path) -> None:
     markdown = (tmp_path / "new/report/evaluation.md").read_text(encoding="utf-8")
     assert markdown.startswith("# Title\n\n- data: ")
     assert "1 of 3 images were read" in markdown
+    assert "Coverage: of these images the surest 33.3 % are read 100.0 % right" in markdown
     showcase = load_image(tmp_path / "new/report/showcase.png")
     assert showcase.shape[0] < 400  # two rows: the broken image has no picture
 
@@ -104,7 +106,7 @@ def test_everything_is_written(tmp_path: Path) -> None:
 def test_the_page_stands_alone(tmp_path: Path) -> None:
     page = write(tmp_path, *MIXED)
     assert {"script", "link", "iframe", "form"}.isdisjoint(page.tags)
-    assert len(page.sources) == 4 + 2 * 2  # figures, and two pictures for each example
+    assert len(page.sources) == 5 + 2 * 2  # figures, and two pictures for each example
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
 
 
@@ -113,6 +115,8 @@ def test_the_page_says_the_figures(tmp_path: Path) -> None:
     for words in ("33.3 %", "1 of 3 images", "Wrong: 1 of 2", "Right: 1 of 1", "b read as c"):
         assert words in page.text
     assert "It is broken." in page.text
+    assert "exact match of the surest 100.0 %" in page.text
+    assert "the surest 33.3 % are read 100.0 % right" in page.text
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:

@@ -16,21 +16,24 @@ from crnn_captcha.batches import Batches
 from crnn_captcha.bundle import Bundle, BundleMetadata, read_bundle
 from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import open_dataset
-from crnn_captcha.decoding import greedy_decode
+from crnn_captcha.decoding import Logits, greedy_decode
 from crnn_captcha.errors import DatasetError, ExportError, RunError
 from crnn_captcha.onnx_graph import check_graph
 from crnn_captcha.recognizer import Recognizer
+from crnn_captcha.temperature import TemperatureFit
 from crnn_captcha.training import export as export_run
 from crnn_captcha.training.config import change
 from crnn_captcha.training.export import (
     MIN_AGREEMENT,
     OPSET,
     _agreement,
+    _logits,
     load_reader,
     to_onnx,
     training_facts,
 )
 from crnn_captcha.training.model import BACKBONES, make_networks
+from crnn_captcha.training.preparation import cut
 from crnn_captcha.training.run import RunFolder
 from training.conftest import Overfitted
 
@@ -133,6 +136,40 @@ def test_a_bundle_says_how_validation_was_cut(quick_config: MakeConfig, tmp_path
     assert (facts["seed"], facts["split_seed"], facts["validation_fraction"]) == (5, 3, 0.25)
 
 
+def test_few_validation_images_leave_confidences_as_they_are(tiny_run: Path) -> None:
+    metadata = read_bundle(RunFolder(tiny_run).bundle).metadata
+    assert metadata.temperature == 1.0
+    fit = metadata.training["temperature_fit"]
+    assert isinstance(fit, dict)
+    assert (fit["temperature"], fit["images"]) == (1.0, 5)
+    assert fit["error_before"] == fit["error_after"] > 0
+
+
+def test_the_bundle_gets_the_temperature_that_was_fitted(
+    run: Path, tmp_path: Path, captchas: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def fit(logits: list[Logits], labels: list[str], charset: Charset) -> TemperatureFit:
+        texts = [greedy_decode(scores[None], charset)[0].text for scores in logits]
+        given.append((texts, labels))
+        return TemperatureFit(1.75, len(logits), 0.25, 0.125)
+
+    monkeypatch.setattr(export_module, "fit_temperature", fit)
+    export_run(run, tmp_path / "reader.onnx")
+    metadata = read_bundle(tmp_path / "reader.onnx").metadata
+    assert metadata.temperature == 1.75
+    assert metadata.training["temperature_fit"] == {
+        "temperature": 1.75, "images": 5, "error_before": 0.25, "error_after": 0.125
+    }  # fmt: skip
+    config = RunFolder(run).load_config()
+    dataset = open_dataset(captchas, **cut(config.data))
+    samples = dataset.samples("validation")
+    read = Recognizer(run).read([dataset.read(sample) for sample in samples])
+    texts = [reading.text for reading in read]
+    assert given == [(texts, [sample.label for sample in samples])]
+
+
 def test_a_bundle_can_be_written_again(tiny_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "reader.onnx"
     assert export_run(tiny_run, out) == 1.0
@@ -148,10 +185,11 @@ def test_other_texts_are_counted(
     dataset = open_dataset(captchas)
     samples = dataset.samples("train")[:20]
     batches = Batches(dataset, samples, overfitted.config.pipeline, overfitted.charset)
-    recognizer = Recognizer(learned_bundle)
-    assert _agreement(overfitted.networks.reader, recognizer, batches) == 1.0
+    logits = _logits(Recognizer(learned_bundle), batches)
+    assert len(logits) == 20
+    assert _agreement(overfitted.networks.reader, logits, batches, overfitted.charset) == 1.0
     other = keras.models.clone_model(overfitted.networks.reader)  # weights drawn anew
-    assert _agreement(other, recognizer, batches) < MIN_AGREEMENT
+    assert _agreement(other, logits, batches, overfitted.charset) < MIN_AGREEMENT
 
 
 def test_a_bundle_that_reads_other_texts_is_not_written(

@@ -12,10 +12,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crnn_captcha.confidence import Calibration, RiskCoverage, calibration
 from crnn_captcha.errors import MissingExtraError
-from crnn_captcha.evaluation import EvaluationResult, LengthResult, Outcome, describe
+from crnn_captcha.evaluation import COVERAGES, EvaluationResult, LengthResult, Outcome, describe
 from crnn_captcha.files import replacing
-from crnn_captcha.metrics import Confusion, calibration
+from crnn_captcha.metrics import Confusion, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -215,22 +216,46 @@ def confidence_figure(outcomes: Sequence[Outcome]) -> Figure:
     edges = [i / BINS for i in range(BINS + 1)]
     left.hist(groups, edges, stacked=True, color=[GREEN, RED], label=names)
     left.legend(frameon=False, fontsize=9)
-    found = calibration([o.confidence for o in read], [o.right for o in read])
-    bins = [b for b in found.bins if b.count]
-    most = max(b.count for b in bins)
-    right.plot([0, 1], [0, 1], "--", color=GREY, lw=1, label="ideal")
-    right.plot([b.confidence for b in bins], [b.exact_match for b in bins], color=BLUE, lw=1)
-    right.scatter(
-        [b.confidence for b in bins],
-        [b.exact_match for b in bins],
-        [12 + 90 * b.count / most for b in bins],
-        color=BLUE,
-        label=f"measured (error {100 * found.error:.1f} %)",
-        zorder=3,
-    )
-    right.legend(frameon=False, fontsize=9, loc="upper left", markerscale=0.6)
+    _reliability(right, calibration([o.confidence for o in read], [o.right for o in read]))
     for axis in (left, right):
         axis.set_xlim(-0.02, 1.02)
+    return figure
+
+
+def risk_coverage_figure(found: RiskCoverage) -> Figure:
+    """How much is right among the surest images, over the share of the images that is read.
+
+    Raises:
+        MissingExtraError: if Matplotlib isn't installed.
+    """
+    figure, (axis,) = _figure(6.4, 3.8)
+    _style(axis, "If only the surest are read", "images read, the surest first (%)", "right (%)")
+    coverages = [100 * point.coverage for point in found.points]
+    shares = [100 * point.exact_match for point in found.points]
+    ideal = [min(100, 100 * shares[-1] / coverage) for coverage in coverages]
+    axis.plot(coverages, ideal, "--", color=GREY, lw=1, label="ideal: what is right comes first")
+    name = f"measured (area above it {found.area:.4f})"
+    axis.plot(coverages, shares, color=BLUE, lw=1.5, label=name)
+    marked = [found.at_coverage(share) for share in (*COVERAGES, 1)]
+    for point in marked:
+        x, y = 100 * point.coverage, 100 * point.exact_match
+        axis.plot([x], [y], "o", color=BLUE, ms=5)
+        axis.annotate(
+            f"{y:.1f}",
+            (x, y),
+            (-4, -5),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=8,
+        )
+    axis.set_xlim(0, 103)
+    # Whether the very first are right is chance, and must not squeeze the rest.
+    settled = [
+        share for share, point in zip(shares, found.points, strict=True) if point.coverage > 0.05
+    ]
+    axis.set_ylim(min(settled) - 8, 102)
+    axis.legend(frameon=False, fontsize=9, loc="lower left")
     return figure
 
 
@@ -243,6 +268,7 @@ def evaluation_figures(result: EvaluationResult) -> dict[str, Figure]:
     return {
         "by-length": length_bars(result.by_length),
         "confidence": confidence_figure(result.outcomes),
+        "risk-coverage": risk_coverage_figure(result.risk_coverage),
         "confusions": confusion_bars(result.confusions),
         "confusion-map": confusion_map(result.confusions),
     }
@@ -276,6 +302,34 @@ def _style(axis: Axes, title: str, x: str, y: str) -> None:
     axis.tick_params(colors=GREY, labelcolor=INK, length=0)
     axis.spines[:].set_visible(False)
     axis.spines["bottom"].set(visible=True, color=LINE)
+
+
+def _reliability(axis: Axes, found: Calibration) -> None:
+    """How often each confidence is right: bins with their 95 % intervals and their counts."""
+    bins = [b for b in found.bins if b.count]
+    intervals = [wilson_interval(round(b.exact_match * b.count), b.count) for b in bins]
+    shares = [b.exact_match for b in bins]
+    lows = [share - interval.low for share, interval in zip(shares, intervals, strict=True)]
+    highs = [interval.high - share for share, interval in zip(shares, intervals, strict=True)]
+    axis.plot([0, 1], [0, 1], "--", color=GREY, lw=1, label="ideal")
+    axis.errorbar(
+        [b.confidence for b in bins],
+        shares,
+        (lows, highs),
+        color=BLUE,
+        ecolor=LINE,
+        elinewidth=3,
+        marker="o",
+        ms=5,
+        lw=1,
+        label=f"measured (error {100 * found.error:.1f} %)",
+    )
+    for b in bins:
+        middle = (b.low + b.high) / 2
+        axis.text(middle, -0.09, f"{b.count:,}", ha="center", fontsize=7, color=GREY)
+    axis.set_xlabel("confidence, and the texts in each tenth", color=GREY)
+    axis.set_ylim(-0.14, 1.04)
+    axis.legend(frameon=False, fontsize=9, loc="upper left")
 
 
 def _whole_numbers(axis: Axes) -> None:

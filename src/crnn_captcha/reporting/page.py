@@ -39,6 +39,7 @@ CAPTIONS = {
     "curves": "The training: losses, validation figures and learning rate by epoch",
     "by-length": "Exact match by label length, with 95 % intervals",
     "confidence": "Confidence of right and wrong texts, and how often each confidence is right",
+    "risk-coverage": "How much is right if only the surest images are read",
     "confusions": "The confusions that cost most",
     "confusion-map": "Which character was read as which",
 }
@@ -138,10 +139,8 @@ def write_report(
     figures = json.dumps({**facts, **result.to_dict(outcomes=True)}, indent=1)
     write_text(directory / "evaluation.json", figures + "\n")
     notes = "".join(f"- {name}: {value}\n" for name, value in facts.items())
-    write_text(
-        directory / "evaluation.md",
-        f"# {printable(title)}\n\n{notes}\n{result.summary}\n\n{result.to_markdown()}",
-    )
+    said = f"{result.summary}\n\n{result.coverage_summary}\n\n{result.to_markdown()}"
+    write_text(directory / "evaluation.md", f"# {printable(title)}\n\n{notes}\n{said}")
     page = directory / "index.html"
     write_text(page, render_page(result, pictures, examples, title=title, facts=facts))
     return page
@@ -192,6 +191,7 @@ def render_page(
 <div class="cards">
 {_cards(result)}</div>
 <p>{_text(result.summary)}</p>
+<p>{_text(result.coverage_summary)}</p>
 <h2>Figures</h2>
 <div class="figures">
 {figures}</div>
@@ -221,10 +221,12 @@ def _count(result: EvaluationResult, right: bool) -> int:
 
 def _cards(result: EvaluationResult) -> str:
     low, high = result.interval.low, result.interval.high
+    surest = result.risk_coverage.at_coverage(0.9)
     cards = [
         (percent(result.exact_match), f"exact match ({100 * low:.1f} to {percent(high)})"),
         (percent(result.merged_exact_match), "exact match, look-alikes merged"),
         (percent(result.cer), "CER, character errors"),
+        (percent(surest.exact_match), f"exact match of the surest {percent(surest.coverage)}"),
         (f"{result.images:,}", "images, nothing left out"),
         (f"{result.images_per_second:,.0f}", "images a second"),
     ]

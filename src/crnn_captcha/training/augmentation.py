@@ -98,12 +98,12 @@ class RandomSlant(RandomChange):
 
 @keras.saving.register_keras_serializable(package="crnn_captcha")
 class RandomShrink(RandomChange):
-    """Scales text down along and across, and puts it anywhere in the room that this leaves.
+    """Scales text down, and puts it anywhere in the room that this leaves.
 
-    Nothing is ever cut off.
+    Nothing is ever cut off, and letters keep their proportions, by which o differs from 0.
 
     Args:
-        share: the largest share that is taken off the width, and off the height.
+        share: the largest share that is taken off width and height.
         seed: of the shares and places.
         views: so many neighbours in a batch are views of one image. Along the text they move
             alike: they are compared time step by time step.
@@ -117,18 +117,15 @@ class RandomShrink(RandomChange):
         self.views = views
 
     def change(self, images: Any) -> Any:
-        """Shrinks, to one size and place an image."""
+        """Shrinks, to a size and place of each image's own."""
         batch, width, height = ops.shape(images)[:3]
-        drawn = [self.draw((count, 2)) for count in (batch, batch // self.views)]
-        drawn[1] = ops.repeat(drawn[1], self.views, axis=0)
-        drawn = ops.stack(drawn, axis=2)  # (batch, share and place, across and along)
-        shares, places = 1 - self.share * drawn[:, 0], drawn[:, 1]
-        size = ops.stack([ops.cast(height, "float32"), ops.cast(width, "float32")])
-        start = places * (1 - shares) * (size - 1)  # of the text, in output pixels: across, along
-        across, along = 1 / shares[:, 0], 1 / shares[:, 1]
-        zero = ops.zeros_like(across)
-        # An output pixel at p comes from (p - start) / share.
-        rows = [across, zero, -start[:, 0] * across, zero, along, -start[:, 1] * along, zero, zero]
+        alike = ops.repeat(self.draw((batch // self.views, 2)), self.views, axis=0)
+        size = 1 - self.share * alike[:, 0]
+        # Where text starts, in output pixels, which at p come from (p - start) / size.
+        across = self.draw((batch,)) * (1 - size) * (ops.cast(height, "float32") - 1)
+        along = alike[:, 1] * (1 - size) * (ops.cast(width, "float32") - 1)
+        scale, zero = 1 / size, ops.zeros_like(size)
+        rows = [scale, zero, -across * scale, zero, scale, -along * scale, zero, zero]
         return ops.image.affine_transform(images, ops.stack(rows, axis=1), fill_mode="constant")
 
     def get_config(self) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class ModelConfig:
     Attributes:
         backbone: a name of `model.BACKBONES`; turns the image into features along its width.
         filters: channels of the backbone's stages.
+        context: add to the features of each time step what the whole text looks like.
         neck: a name of `model.NECKS`; looks at the features in their order.
         units: the neck's units, a value a layer (for each direction).
         dropout: share of the neck's inputs that are dropped in training.
@@ -66,6 +67,7 @@ class ModelConfig:
 
     backbone: str = "vgg"
     filters: tuple[int, ...] = (32, 64, 128, 256)
+    context: bool = False
     neck: str = "bilstm"
     units: tuple[int, ...] = (128, 64)
     dropout: float = 0.0
@@ -93,8 +95,8 @@ class AugmentationConfig:
         translation_y: shift across the text by up to this share of the height.
         zoom: scale by up to this share, both ways.
         permute_colours: swap the colour channels at random.
-        shrink: scale down by up to this share, along and across the text independently, and put
-            it anywhere in the room that this leaves: nothing is cut off.
+        shrink: scale down by up to this share, and put the text anywhere in the room that this
+            leaves: nothing is cut off, and letters keep their proportions.
         lines: draw up to this many lines over the text.
         weight: make strokes bolder or thinner by up to so many pixels at each edge.
         patches: hide up to this many small patches of the text.
@@ -246,26 +248,27 @@ STANDARD = Config(
             Stage("crop_ink"),
             Stage("narrow_gaps", {"gap": 6}),
             Stage("add_ink"),
-            Stage("resize_height", {"height": 32, "min_width": 112, "max_width": 640}),
+            Stage("resize_height", {"height": 32, "min_width": 64, "max_width": 640}),
             Stage("invert"),
         ),
         width_multiple=16,
     ),
     data=DataConfig(batch_size=16, like_widths=True),
     model=ModelConfig(
-        backbone="resnet",
-        filters=(32, 64, 128, 192, 256),
+        backbone="resnet_fine",
+        filters=(24, 64, 128, 192, 256),
+        context=True,
         units=(128, 128),
-        dropout=0.1,
+        dropout=0.3,
         ctc_shortcut=0.3,
     ),
     augmentation=AugmentationConfig(
-        shear_degrees=10,
-        shrink=0.2,
+        shear_degrees=8,
+        shrink=0.15,
         permute_colours=True,
         lines=3,
-        weight=0.5,
-        patches=6,
+        weight=0.3,
+        patches=5,
         views=2,
         consistency=0.2,
     ),  # nothing that cuts off ink: the image ends where the ink does

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -19,9 +20,10 @@ from crnn_captcha.batches import Batches
 from crnn_captcha.bundle import Bundle, BundleMetadata, write_bundle
 from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import Dataset, open_dataset
-from crnn_captcha.decoding import greedy_decode
+from crnn_captcha.decoding import Logits, greedy_decode
 from crnn_captcha.errors import DatasetError, ExportError, RunError
 from crnn_captcha.recognizer import Recognizer
+from crnn_captcha.temperature import TemperatureFit, fit_temperature
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.model import compiled, make_networks
 from crnn_captcha.training.preparation import cut
@@ -32,7 +34,7 @@ MIN_AGREEMENT = 0.999  # share of validation images on which Keras and ONNX Runt
 
 
 def export(run: str | Path, out: str | Path, *, data: Dataset | str | Path | None = None) -> float:
-    """Writes the bundle of a run's best model.
+    """Writes the bundle of a run's best model, with a temperature fitted on the validation images.
 
     Args:
         run: the run folder.
@@ -57,14 +59,17 @@ def export(run: str | Path, out: str | Path, *, data: Dataset | str | Path | Non
     batches = Batches(
         dataset, dataset.samples("validation"), config.pipeline, charset, batch_size=32
     )
-    agreement = _agreement(reader, Recognizer(Bundle(graph, metadata)), batches)
+    logits = _logits(Recognizer(Bundle(graph, metadata)), batches)
+    agreement = _agreement(reader, logits, batches, charset)
     if agreement < MIN_AGREEMENT:
         raise ExportError(
             f"A bundle reads as its model on at least {MIN_AGREEMENT:.1%} of the validation "
             f"images. Received: {agreement:.2%}. Nothing was written. Please report this, with the "
             "versions in config.toml."
         )
-    write_bundle(Path(out), graph, metadata)
+    labels = [batches.samples[position].label for position in logits]
+    fit = fit_temperature([scores[0] for scores in logits.values()], labels, charset)
+    write_bundle(Path(out), graph, _calibrated(metadata, fit))
     return agreement
 
 
@@ -140,24 +145,34 @@ def _rename(graph: Any, old: str, new: str) -> None:
                     names[i] = new
 
 
-def _agreement(reader: keras.Model, recognizer: Recognizer, batches: Batches) -> float:
-    """Share of images that both read the same, each image alone as `read` reads one.
+def _logits(recognizer: Recognizer, batches: Batches) -> dict[int, Logits]:
+    """Of each image alone, as `read` reads one: float32 (1, time_steps, num_classes) by position.
 
     Broken images are passed over: training refused them, or was told to leave them out.
     """
     whole = [position for position, broken in enumerate(batches.measure()) if broken is None]
     if not whole:
         raise DatasetError("None of the validation images can be read any more.")
+    return {position: recognizer.logits(batches.image(position)[None]) for position in whole}
+
+
+def _agreement(
+    reader: keras.Model, logits: Mapping[int, Logits], batches: Batches, charset: Charset
+) -> float:
+    """Share of images of which a network reads the same as others' logits by position say."""
     read = compiled(reader)
     same = 0
-    for position in whole:
+    for position, other in logits.items():
         image = batches.image(position)[None]  # (1, width, height, channels)
-        texts = {
-            greedy_decode(logits, recognizer.charset)[0].text
-            for logits in (read(image), recognizer.logits(image))
-        }
+        texts = {greedy_decode(scores, charset)[0].text for scores in (read(image), other)}
         same += len(texts) == 1
-    return same / len(whole)
+    return same / len(logits)
+
+
+def _calibrated(metadata: BundleMetadata, fit: TemperatureFit) -> BundleMetadata:
+    """With the temperature, and what it was fitted on among the training's facts."""
+    facts = {**metadata.training, "temperature_fit": dataclasses.asdict(fit)}
+    return dataclasses.replace(metadata, temperature=fit.temperature, training=facts)
 
 
 def _open_data(path: str | Path | None, folder: RunFolder, config: Config) -> Dataset:

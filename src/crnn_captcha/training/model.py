@@ -69,6 +69,8 @@ def make_networks(config: Config, num_classes: int) -> Networks:
         ) from error
     features = layers.Reshape((-1, x.shape[2] * x.shape[3]), name="time_steps")(x)
     # (batch, time_steps, features)
+    if model.context:
+        features = _with_context(features)
     x = _variant(NECKS, "neck", model.neck)(features, model)
     logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
     reader = keras.Model(images, logits, name="reader")
@@ -145,14 +147,25 @@ def resnet(x: Any, config: ModelConfig) -> Any:
     block's. The width shrinks to a quarter, the height to an eighth and then to one.
     (He et al. 2015, "Deep Residual Learning for Image Recognition", arXiv 1512.03385.)
     """
-    stem, *blocks, last = config.filters
-    x = layers.ReLU()(_convolution(x, stem, 3, 2))  # (batch, width / 2, height / 2, stem)
+    stem = layers.ReLU()(_convolution(x, config.filters[0], 3, 2))
+    return _residual(stem, config)
+
+
+def resnet_fine(x: Any, config: ModelConfig) -> Any:
+    """As `resnet`, with a stem that sees every pixel and then pools: finer, and slower."""
+    stem = layers.ReLU()(_convolution(x, config.filters[0], 3, 1))
+    return _residual(layers.MaxPooling2D(2)(stem), config)
+
+
+def _residual(x: Any, config: ModelConfig) -> Any:
+    """The blocks, from (batch, width / 2, height / 2, stem) to (batch, width / 4, 1, last)."""
+    _, *blocks, last = config.filters
     for i, filters in enumerate(blocks):
         strides = BLOCK_STRIDES.get(i, (1, 1))
         branch = layers.ReLU()(_convolution(x, filters, 3, strides))
         branch = _convolution(branch, filters, 3, 1)
         x = layers.ReLU()(layers.Add()([branch, _shortcut(x, filters, strides)]))
-    x = layers.Conv2D(last, (1, x.shape[2]), use_bias=False)(x)  # (batch, width / 4, 1, last)
+    x = layers.Conv2D(last, (1, x.shape[2]), use_bias=False)(x)
     return layers.ReLU()(BatchNormalization()(x))
 
 
@@ -174,6 +187,16 @@ def _shortcut(x: Any, filters: int, strides: tuple[int, int]) -> Any:
     if strides != (1, 1):
         x = layers.AveragePooling2D(strides, padding="same")(x)
     return _convolution(x, filters, 1, 1)
+
+
+def _with_context(features: Any) -> Any:
+    """Adds to each time step what the whole text looks like: in one font, o differs from 0.
+
+    (A squeeze as in Hu et al. 2017, "Squeeze-and-Excitation Networks", arXiv 1709.01507.)
+    """
+    whole = layers.GlobalAveragePooling1D(keepdims=True, name="whole_text")(features)
+    whole = layers.Dense(features.shape[-1], name="context")(whole)
+    return layers.Add()([features, whole])
 
 
 def bilstm(x: Any, config: ModelConfig) -> Any:
@@ -224,7 +247,9 @@ def no_neck(x: Any, config: ModelConfig) -> Any:
 
 
 Variant = Callable[[Any, ModelConfig], Any]
-BACKBONES: Mapping[str, Variant] = MappingProxyType({"vgg": vgg, "resnet": resnet})
+BACKBONES: Mapping[str, Variant] = MappingProxyType(
+    {"vgg": vgg, "resnet": resnet, "resnet_fine": resnet_fine}
+)
 NECKS: Mapping[str, Variant] = MappingProxyType(
     {"bilstm": bilstm, "attention": attention, "none": no_neck}
 )

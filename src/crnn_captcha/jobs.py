@@ -1,0 +1,225 @@
+"""Large reading jobs: the images of files, folders and zips become one table of readings.
+
+    names, walked lazily ─ files' bytes ─ Recognizer.read_many ─ rows, appended as they come
+
+Memory doesn't grow with the images that were read, and a job that was stopped, however it was,
+goes on behind its last whole row.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from crnn_captcha import files
+from crnn_captcha.decoding import Reading
+from crnn_captcha.errors import ConfigError, DatasetError, ImageError, RunError
+from crnn_captcha.images import ImageSource
+from crnn_captcha.listing import ListedImage, listed_images
+from crnn_captcha.tables import Row, Rows, Table
+
+
+class Reader(Protocol):
+    """What reads: a `Recognizer`, or anything alike."""
+
+    @property
+    def digest(self) -> str:
+        """Tells its model from all others."""
+        ...
+
+    def read_many(
+        self, images: Iterable[ImageSource | ImageError], *, threads: int | None = None
+    ) -> Iterator[Reading | ImageError]:
+        """For each image a reading, or why there is none."""
+        ...
+
+
+@dataclass
+class JobResult:
+    """What a job has come to.
+
+    Attributes:
+        images: rows in the table.
+        before: of them, those that were there when the job was gone on with.
+        broken: of them, those of images that could not be read.
+        uncertain: of them, those below the confidence that was asked for.
+    """
+
+    images: int = 0
+    before: int = 0
+    broken: int = 0
+    uncertain: int = 0
+
+    def count(self, row: Row) -> None:
+        """Takes in a row."""
+        self.images += 1
+        self.broken += row.confidence is None
+        self.uncertain += row.certain is False
+
+
+def read_into(
+    out: Path,
+    images: Sequence[str],
+    recognizer: Reader,
+    *,
+    threads: int | None = None,
+    min_confidence: float | None = None,
+    resume: bool = False,
+    progress: bool = False,
+) -> JobResult:
+    """Reads every image into a table with a row each, and goes on where that was stopped.
+
+    The rows stand in the order of the images: as given, within a folder its own files by name and
+    then its folders, within a zip by name. Beside the few images under way, memory holds the names
+    of one folder at a time (70 bytes an image), or a zip's directory (600 bytes an image).
+
+    While it is under way there is `OUT.job` beside the table, with what it reads by; when that is
+    gone, the table is complete.
+
+    Args:
+        out: CSV, JSON lines or Parquet, by its suffix; see `tables`. A row is in the file about a
+            second after it was read; in Parquet at the end, and until then in `OUT.rows.jsonl`.
+        images: paths of images, of folders and of zips that hold some, at any depth.
+        recognizer: reads them.
+        threads: that compute; None leaves it to the recognizer.
+        min_confidence: 0 to 1; if it isn't None, the column `certain` says whether a reading's
+            confidence is at least this.
+        resume: whether to go on with a table at `out`, if there is one.
+        progress: whether to show a bar with images a second and the time left on standard error.
+
+    Raises:
+        ConfigError: if an option isn't possible, or is another one than the table was begun with.
+        DatasetError: if there are no images, or a folder or zip can't be listed or looks hostile.
+        RunError: if there is a table already and `resume` is false; or it holds other rows than
+            those of the first of these images; or another process writes it.
+        MissingExtraError: if it is Parquet and pyarrow isn't installed.
+        BundleError: if the model's graph fails on an image.
+        OSError: if the table can't be written.
+    """
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise ConfigError(f"A confidence is 0 to 1. Received: {min_confidence!r}.")
+    table = Table(out, with_certain=min_confidence is not None)
+    note = out.with_name(f"{out.name}.job")
+    begun = table.growing.exists() and note.exists()
+    if not resume and (table.growing.exists() or out.exists()):
+        raise RunError(
+            f"A file of readings is new. Received: '{out}', which exists"
+            f"{' and is begun. Go on with it by --resume, or name' if begun else '. Name'} another."
+        )
+    total = sum(1 for _ in listed_images(images))
+    if not total:
+        raise DatasetError(
+            f"A job reads at least one image. Received: none, in {', '.join(map(repr, images))}."
+        )
+    if out.exists() and not begun:
+        return _finished(table, total)
+
+    terms = {"model": recognizer.digest, "min_confidence": min_confidence, "images": [*images]}
+    if begun:
+        _check_terms(note, terms)
+    else:
+        files.write_text(note, json.dumps(terms))
+    with table.opened() as rows:
+        names = listed_images(images)
+        result = _skip(rows, names, table.growing)
+        _read(names, recognizer, rows, result, threads, min_confidence, total, progress)
+    table.finish()
+    note.unlink()
+    return result
+
+
+def _finished(table: Table, total: int) -> JobResult:
+    """Nothing is left to read, or it is somewhere else."""
+    result = JobResult()
+    for row in table.finished_rows():
+        result.count(row)
+    if result.images != total:
+        raise RunError(
+            f"A finished file of readings isn't gone on with. Received: '{table.out}', which has "
+            f"{result.images:,} rows, and {total:,} images. Read them into another file."
+        )
+    result.before = result.images
+    return result
+
+
+def _check_terms(note: Path, terms: Mapping[str, object]) -> None:
+    try:
+        begun_with = json.loads(note.read_text(encoding="utf-8"))
+    except ValueError:
+        begun_with = {}
+    if begun_with == terms:
+        return
+    known = begun_with if isinstance(begun_with, dict) else {}
+    other = [name for name, value in terms.items() if known.get(name) != value]
+    raise ConfigError(
+        f"--resume goes on with what '{note}' says that the job was begun with. Received: other "
+        f"{', '.join(other) or 'facts'}. Give the same, or name another file."
+    )
+
+
+def _skip(rows: Rows, names: Iterator[ListedImage], path: Path) -> JobResult:
+    """Passes over the images whose rows are there."""
+    result = JobResult()
+    for row in rows.lines():
+        image = next(names, None)
+        if image is None or image.path != row.path:
+            raise RunError(
+                "--resume goes on where the rows are those of the first images. Received: "
+                f"'{path}', whose row {result.images + 1:,} is of {row.path!r}, and "
+                f"{repr(image.path) if image else 'nothing'} in its place: images came or went. "
+                "Read them into another file."
+            )
+        result.count(row)
+    rows.cut()
+    result.before = result.images
+    return result
+
+
+def _read(
+    names: Iterator[ListedImage],
+    recognizer: Reader,
+    rows: Rows,
+    result: JobResult,
+    threads: int | None,
+    min_confidence: float | None,
+    total: int,
+    progress: bool,
+) -> None:
+    """Reads the images that are left."""
+    from tqdm import tqdm
+
+    under_way: deque[str] = deque()
+
+    def sources() -> Iterator[ImageSource | ImageError]:
+        for image in names:
+            under_way.append(image.path)
+            yield image.source()
+
+    # On a terminal the bar moves smoothly; in a log file it leaves a line now and then.
+    interval = 0.2 if sys.stderr.isatty() else 10.0
+    with tqdm(
+        total=total,
+        initial=result.before,
+        desc="reading",
+        unit="image",
+        mininterval=interval,
+        disable=not progress,
+        file=sys.stderr,
+    ) as bar:
+        for reading in recognizer.read_many(sources(), threads=threads):
+            row = _row(under_way.popleft(), reading, min_confidence)
+            rows.append(row)
+            result.count(row)
+            bar.update()
+
+
+def _row(path: str, reading: Reading | ImageError, min_confidence: float | None) -> Row:
+    if isinstance(reading, ImageError):
+        return Row(path, "", None, " ".join(str(reading).split()))
+    certain = None if min_confidence is None else reading.confidence >= min_confidence
+    return Row(path, reading.text, reading.confidence, "", certain)
