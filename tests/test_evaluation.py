@@ -30,7 +30,7 @@ class FakeRecognizer:
     charset: Charset = CHARSET
     batches: list[int] = field(default_factory=list)
 
-    def read_each(self, images: Iterable[bytes], /) -> Iterator[Reading | ImageError]:
+    def read_many(self, images: Iterable[bytes], /) -> Iterator[Reading | ImageError]:
         batch = list(images)
         self.batches.append(len(batch))
         for image in batch:

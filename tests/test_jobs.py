@@ -74,7 +74,7 @@ class StopsAfter:
         return self.recognizer.digest
 
     def read_many(
-        self, images: Any, *, threads: int | None = None
+        self, images: Any, decoding: Any = None, *, threads: int | None = None
     ) -> Iterator[Reading | ImageError]:
         self.threads = threads
         for number, result in enumerate(self.recognizer.read_many(images)):
@@ -299,8 +299,8 @@ def test_a_table_is_not_overwritten(
         ("min_confidence", "other min_confidence"),
         ("images", "other images"),
         ("model", "other model"),
-        ("broken note", "other model, min_confidence, images"),
-        ("other note", "other model, min_confidence, images"),
+        ("broken note", "other model, decoding, min_confidence, images"),
+        ("other note", "other model, decoding, min_confidence, images"),
     ],
 )
 def test_a_job_goes_on_by_what_it_was_begun_with(

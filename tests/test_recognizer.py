@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import multiprocessing
 import os
 import pickle
@@ -24,7 +25,8 @@ from onnx import helper, numpy_helper
 import crnn_captcha
 from crnn_captcha import recognizer as recognizers
 from crnn_captcha.bundle import Bundle, BundleMetadata, read_bundle
-from crnn_captcha.decoding import Reading
+from crnn_captcha.constraints import Constraint
+from crnn_captcha.decoding import Decoding, Reading
 from crnn_captcha.errors import BundleError, ConfigError, ImageError
 from crnn_captcha.images import ImageSource
 from crnn_captcha.preprocessing import Pipeline, Stage
@@ -246,9 +248,9 @@ def test_a_few_images_keep_all_threads_busy(
     together = threading.Barrier(3, timeout=30)  # breaks if fewer than three come
     read_window = recognizer._read_window
 
-    def meet(window: Any) -> Any:
+    def meet(window: Any, decoding: Any) -> Any:
         together.wait()
-        return read_window(window)
+        return read_window(window, decoding)
 
     monkeypatch.setattr(recognizer, "_read_window", meet)
     images = [paint(text) for text in ("a", "b", "c")]
@@ -551,3 +553,53 @@ def test_the_package_knows_its_version_and_no_other_names() -> None:
 
 def test_onnx_agrees_that_the_tiny_network_is_sound(bundle_path: Path) -> None:
     onnx.checker.check_model(onnx.load(bundle_path), full_check=True)
+
+
+def test_a_constraint_is_kept_and_alternatives_are_given(
+    recognizer: Recognizer, paint: Paint
+) -> None:
+    image = paint("ab")
+    only_c = Decoding(Constraint(characters="c", min_length=1), alternatives=2)
+    reading = recognizer.read(image, only_c)
+    assert set(reading.text) == {"c"}
+    assert reading.constraint_probability < 0.5  # it is no c
+    free = recognizer.read(image, Decoding(alternatives=2))
+    assert free.text == "ab"
+    assert len(free.alternatives) == 2
+    assert free.characters[0].alternatives[0].text == "a"
+
+
+def test_one_and_many_are_decoded_alike(recognizer: Recognizer, paint: Paint) -> None:
+    images = [paint(text) for text in ("ab", "cab", "b")]
+    how = Decoding(Constraint(max_length=2), alternatives=1, places=True)
+    alone = [recognizer.read(image, how) for image in images]
+    for together in (
+        recognizer.read(images, how),
+        [*recognizer.read_each(images, how)],
+        [*recognizer.read_many(images, how, threads=2)],
+    ):
+        assert [r.text for r in together] == [r.text for r in alone]  # type: ignore[union-attr]
+        assert [len(r.alternatives) for r in together] == [1, 1, 1]  # type: ignore[union-attr]
+        assert [r.characters for r in together] == [r.characters for r in alone]  # type: ignore[union-attr]
+
+
+def test_places_are_columns_of_the_image_as_it_came(recognizer: Recognizer, paint: Paint) -> None:
+    large = np.repeat(np.repeat(paint("ab"), 3, axis=0), 3, axis=1)  # columns of 6 px: -a-b-
+    characters = recognizer.read(large, Decoding(places=True)).characters
+    assert [c.text for c in characters] == ["a", "b"]
+    for character, start in zip(characters, (6, 18), strict=True):
+        assert character.columns is not None
+        assert character.columns == pytest.approx((start, start + 6), abs=3)
+    assert recognizer.read(large).characters[0].columns is None
+
+
+def test_the_temperature_of_the_bundle_is_applied(bundle_path: Path, paint: Paint) -> None:
+    bundle = read_bundle(bundle_path)
+    unsure = dataclasses.replace(bundle.metadata, temperature=3.0)
+    image = paint("ab")
+    readings = [
+        Recognizer(dataclasses.replace(bundle, metadata=metadata)).read(image)
+        for metadata in (bundle.metadata, unsure)
+    ]
+    assert readings[0].text == readings[1].text == "ab"
+    assert readings[1].confidence < readings[0].confidence

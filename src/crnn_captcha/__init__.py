@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from crnn_captcha.bundle import Bundle, BundleMetadata, read_bundle, write_bundle
     from crnn_captcha.charset import Charset
+    from crnn_captcha.constraints import Constraint
     from crnn_captcha.dataset import Dataset, Sample, open_dataset
-    from crnn_captcha.decoding import Character, Reading
+    from crnn_captcha.decoding import Alternative, Character, Decoding, Reading
     from crnn_captcha.errors import (
         BundleError,
         CharsetError,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Alternative",
     "Bundle",
     "BundleError",
     "BundleMetadata",
@@ -49,9 +51,11 @@ __all__ = [
     "Charset",
     "CharsetError",
     "ConfigError",
+    "Constraint",
     "CrnnCaptchaError",
     "Dataset",
     "DatasetError",
+    "Decoding",
     "EvaluationResult",
     "ExportError",
     "FontError",
@@ -78,7 +82,8 @@ _HOMES = MappingProxyType(
         "bundle": ("Bundle", "BundleMetadata", "read_bundle", "write_bundle"),
         "charset": ("Charset",),
         "dataset": ("Dataset", "Sample", "open_dataset"),
-        "decoding": ("Character", "Reading"),
+        "constraints": ("Constraint",),
+        "decoding": ("Alternative", "Character", "Decoding", "Reading"),
         "errors": tuple(name for name in __all__ if name.endswith("Error")),
         "evaluation": ("EvaluationResult", "evaluate"),
         "images": ("load_image",),

@@ -7,7 +7,8 @@ that the constraint allows, if there is one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -28,8 +29,10 @@ from crnn_captcha.constraints import Constraint
 from crnn_captcha.errors import CharsetError, ConfigError
 
 __all__ = [
+    "BEST_PATH",
     "Alternative",
     "Character",
+    "Decoding",
     "Reading",
     "ctc_log_likelihood",
     "decode",
@@ -65,6 +68,8 @@ class Character:
             same character) reaches on its time steps.
         start: its first time step on the most probable path that spells the text.
         end: the one after its last.
+        columns: only if asked for: where it stands in the image, start and end in pixels from
+            the left.
         alternatives: only if asked for: what may stand here, the most probable first, which nearly
             always is this character. The probabilities are exact and take the rest of the text
             as it was read: over all that the constraint then allows here they sum to 1.
@@ -74,6 +79,7 @@ class Character:
     confidence: float
     start: int = 0
     end: int = 0
+    columns: tuple[float, float] | None = None
     alternatives: tuple[Alternative, ...] = ()
 
 
@@ -98,6 +104,43 @@ class Reading:
     alternatives: tuple[Alternative, ...] = ()
     constraint_probability: float = 1.0
     fits: bool = True
+
+    def placed(self, columns: NDArray[np.float64], time_steps: int) -> Reading:
+        """The same with the columns of each character.
+
+        Args:
+            columns: where each column of the prepared image comes from, as `Pipeline.columns` says.
+            time_steps: that the network made of those columns.
+        """
+        stride = len(columns) / time_steps
+        characters = []
+        for character in self.characters:
+            first = int(character.start * stride)
+            last = max(first, math.ceil(character.end * stride) - 1)
+            span = float(columns[first, 0]), float(columns[last, 1])
+            characters.append(replace(character, columns=span))
+        return replace(self, characters=tuple(characters))
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What is asked of a reading, besides the text.
+
+    Attributes:
+        constraint: what the text has to be like.
+        alternatives: how many other texts, and how many other characters at each place, to give.
+        beam: prefixes that a search keeps at each time step; None for the best path, or 10 where
+            that doesn't do.
+        places: whether to say where in the image each character stands.
+    """
+
+    constraint: Constraint | None = None
+    alternatives: int = 0
+    beam: int | None = None
+    places: bool = False
+
+
+BEST_PATH = Decoding()
 
 
 def decode(
@@ -240,7 +283,11 @@ def _search(
             ranked[i][0][1],
             tuple(
                 Character(
-                    c, float(np.exp(scores[start:end, place].max())), start, end, others[place]
+                    c,
+                    float(np.exp(scores[start:end, place].max())),
+                    start,
+                    end,
+                    alternatives=others[place],
                 )
                 for place, (c, (start, end)) in enumerate(zip(text, span.tolist(), strict=True))
             ),

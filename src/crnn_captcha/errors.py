@@ -10,7 +10,7 @@
     ├── FontError          (ValueError)   a font folder without a usable font
     ├── BundleError        (ValueError)   a model file that is broken, unsafe or too new
     ├── ExportError        (ValueError)   a bundle that doesn't read what its model reads
-    ├── RunError           (OSError)      a run folder that can't be used or gone on with
+    ├── RunError           (OSError)      a run or table that can't be used or gone on with
     └── MissingExtraError  (OSError)      a part of the package that isn't installed
 
 The command line prints one of these as a single line and exits with 2.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from crnn_captcha.dataset import Sample
     from crnn_captcha.decoding import Reading
 
-BATCH_SIZE = 64  # enough for images of like widths to be read together
+BATCH_SIZE = 512  # several windows for each thread, and few enough to hold in memory
 TOP_CONFUSIONS = 20  # of those in `to_dict`; a model with 36 characters can have 1,332 kinds
 SHOWN = 10  # rows of a table for people
 COVERAGES = (0.8, 0.9, 0.95)  # shares of the images, the surest, for which exact match is said
@@ -45,7 +45,7 @@ class Reader(Protocol):
         """The characters it knows."""
         ...
 
-    def read_each(self, images: Iterable[bytes], /) -> Iterator[Reading | ImageError]:
+    def read_many(self, images: Iterable[bytes], /) -> Iterator[Reading | ImageError]:
         """For each file's bytes a reading, or why there is none."""
         ...
 
@@ -303,7 +303,7 @@ def evaluate(
             files = [_open(dataset, sample) for sample in batch]
             begun = time.perf_counter()
             opened = [file for file in files if isinstance(file, bytes)]
-            readings = iter([*recognizer.read_each(opened)])
+            readings = iter([*recognizer.read_many(opened)])
             seconds += time.perf_counter() - begun
             for sample, file in zip(batch, files, strict=True):
                 found = next(readings) if isinstance(file, bytes) else file

@@ -12,12 +12,12 @@ import json
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
 from crnn_captcha import files
-from crnn_captcha.decoding import Reading
+from crnn_captcha.decoding import BEST_PATH, Decoding, Reading
 from crnn_captcha.errors import ConfigError, DatasetError, ImageError, RunError
 from crnn_captcha.images import ImageSource
 from crnn_captcha.listing import ListedImage, listed_images
@@ -33,7 +33,11 @@ class Reader(Protocol):
         ...
 
     def read_many(
-        self, images: Iterable[ImageSource | ImageError], *, threads: int | None = None
+        self,
+        images: Iterable[ImageSource | ImageError],
+        decoding: Decoding = ...,
+        *,
+        threads: int | None = None,
     ) -> Iterator[Reading | ImageError]:
         """For each image a reading, or why there is none."""
         ...
@@ -67,6 +71,7 @@ def read_into(
     images: Sequence[str],
     recognizer: Reader,
     *,
+    decoding: Decoding = BEST_PATH,
     threads: int | None = None,
     min_confidence: float | None = None,
     resume: bool = False,
@@ -86,6 +91,7 @@ def read_into(
             second after it was read; in Parquet at the end, and until then in `OUT.rows.jsonl`.
         images: paths of images, of folders and of zips that hold some, at any depth.
         recognizer: reads them.
+        decoding: constraints, for all of them.
         threads: that compute; None leaves it to the recognizer.
         min_confidence: 0 to 1; if it isn't None, the column `certain` says whether a reading's
             confidence is at least this.
@@ -119,7 +125,12 @@ def read_into(
     if out.exists() and not begun:
         return _finished(table, total)
 
-    terms = {"model": recognizer.digest, "min_confidence": min_confidence, "images": [*images]}
+    terms = {
+        "model": recognizer.digest,
+        "decoding": json.loads(json.dumps(asdict(decoding))),
+        "min_confidence": min_confidence,
+        "images": [*images],
+    }
     if begun:
         _check_terms(note, terms)
     else:
@@ -127,7 +138,7 @@ def read_into(
     with table.opened() as rows:
         names = listed_images(images)
         result = _skip(rows, names, table.growing)
-        _read(names, recognizer, rows, result, threads, min_confidence, total, progress)
+        _read(names, recognizer, decoding, rows, result, threads, min_confidence, total, progress)
     table.finish()
     note.unlink()
     return result
@@ -183,6 +194,7 @@ def _skip(rows: Rows, names: Iterator[ListedImage], path: Path) -> JobResult:
 def _read(
     names: Iterator[ListedImage],
     recognizer: Reader,
+    decoding: Decoding,
     rows: Rows,
     result: JobResult,
     threads: int | None,
@@ -211,7 +223,7 @@ def _read(
         disable=not progress,
         file=sys.stderr,
     ) as bar:
-        for reading in recognizer.read_many(sources(), threads=threads):
+        for reading in recognizer.read_many(sources(), decoding, threads=threads):
             row = _row(under_way.popleft(), reading, min_confidence)
             rows.append(row)
             result.count(row)

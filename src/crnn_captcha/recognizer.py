@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from crnn_captcha.bundle import Bundle, BundleMetadata, read_bundle
 from crnn_captcha.charset import Charset
-from crnn_captcha.decoding import Reading, greedy_decode
+from crnn_captcha.decoding import BEST_PATH, Decoding, Reading, decode
 from crnn_captcha.errors import BundleError, ConfigError, ImageError, PreprocessingError
 from crnn_captcha.images import ImageSource, load_image
 from crnn_captcha.preprocessing import Pipeline
@@ -30,10 +30,11 @@ WINDOW_IMAGES = 64  # the same where each thread has its own: 2 % slower, a thir
 MAX_BATCH_PIXELS = 2**18  # 64 float32 channels at full resolution are 64 MiB then
 
 Prepared = NDArray[np.uint8]
+Columns = NDArray[np.float64]  # of an image that a prepared one's columns come from, (width, 2)
 
 
 class Recognizer:
-    """Reads images with a bundle. One may be shared by threads, and sent to other processes.
+    r"""Reads images with a bundle. One may be shared by threads, and sent to other processes.
 
     There is nothing to close. What it costs, in time of a core and with the package's bundle: to
     make one, 0.03 s and 30 MB, the bundle's check included; to read, about 5 ms for an image alone
@@ -56,6 +57,8 @@ class Recognizer:
         recognizer = Recognizer()
         recognizer.read("captcha.png").text
         [reading.text for reading in recognizer.read(["a.png", "b.png"])]
+        six = Decoding(Constraint(pattern=r"[a-z]{4}\d\d"), alternatives=3)
+        recognizer.read("captcha.png", six).alternatives
 
     Raises:
         BundleError: if the bundle is missing, broken, unsafe or of a newer format.
@@ -101,15 +104,18 @@ class Recognizer:
 
     # A str is also a sequence of str; at run time it is a path.
     @overload
-    def read(self, images: ImageSource) -> Reading: ...  # type: ignore[overload-overlap]
+    def read(self, images: ImageSource, decoding: Decoding = ...) -> Reading: ...  # type: ignore[overload-overlap]
     @overload
-    def read(self, images: Sequence[ImageSource]) -> list[Reading]: ...
-    def read(self, images: ImageSource | Sequence[ImageSource]) -> Reading | list[Reading]:
+    def read(self, images: Sequence[ImageSource], decoding: Decoding = ...) -> list[Reading]: ...
+    def read(
+        self, images: ImageSource | Sequence[ImageSource], decoding: Decoding = BEST_PATH
+    ) -> Reading | list[Reading]:
         """Reads one image, or several.
 
         Args:
             images: one image (a path, a file's bytes, an array, a PIL image), or a list, tuple
                 or other sequence of them. An array is always one image.
+            decoding: constraints, and what to say besides the text.
 
         Returns:
             A reading for the one, or a list of readings in the order of the several.
@@ -120,16 +126,16 @@ class Recognizer:
             BundleError: if the bundle's graph fails on an image.
         """
         if not _is_several(images):
-            return self._read_one(images)  # type: ignore[arg-type]
+            return self._read_one(images, decoding)  # type: ignore[arg-type]
         readings = []
-        for i, result in enumerate(self.read_many(images)):  # type: ignore[arg-type]
+        for i, result in enumerate(self.read_many(images, decoding)):  # type: ignore[arg-type]
             if isinstance(result, ImageError):
                 raise ImageError(f"images[{i}]: {result}") from result
             readings.append(result)
         return readings
 
     def read_each(
-        self, images: Iterable[ImageSource | ImageError]
+        self, images: Iterable[ImageSource | ImageError], decoding: Decoding = BEST_PATH
     ) -> Iterator[Reading | ImageError]:
         """Reads any number of images in bounded memory, the bad ones left to the caller.
 
@@ -139,6 +145,7 @@ class Recognizer:
         Args:
             images: as for `read`; taken from the iterable as they are needed. An `ImageError`
                 among them, of an image that could not even be had, is passed on in its place.
+            decoding: as for `read`.
 
         Yields:
             For each image in order its reading, or the `ImageError` that says why there is none.
@@ -147,11 +154,15 @@ class Recognizer:
             BundleError: if the bundle's graph fails on an image.
         """
         sources = iter(images)
-        while results := self._read_window(islice(sources, CHUNK_IMAGES)):
+        while results := self._read_window(islice(sources, CHUNK_IMAGES), decoding):
             yield from results
 
     def read_many(
-        self, images: Iterable[ImageSource | ImageError], *, threads: int | None = None
+        self,
+        images: Iterable[ImageSource | ImageError],
+        decoding: Decoding = BEST_PATH,
+        *,
+        threads: int | None = None,
     ) -> Iterator[Reading | ImageError]:
         """Streams the readings of any number of images, several computed at the same time.
 
@@ -163,6 +174,7 @@ class Recognizer:
 
         Args:
             images: as for `read_each`.
+            decoding: as for `read`.
             threads: that compute; None: as many as this recognizer has.
 
         Returns:
@@ -177,7 +189,8 @@ class Recognizer:
         size = WINDOW_IMAGES
         if isinstance(images, Sized):  # so that a few images keep all threads busy, too
             size = min(size, max(1, -(-len(images) // count)))
-        return side_by_side(self._alone()._read_window, in_windows(images, size), count)
+        read_window = partial(self._alone()._read_window, decoding=decoding)
+        return side_by_side(read_window, in_windows(images, size), count)
 
     def logits(self, prepared: Prepared) -> NDArray[np.float32]:
         """The network's scores.
@@ -216,33 +229,56 @@ class Recognizer:
             raise BundleError("A bundle's logits are finite. Received: some that aren't.")
         return np.asarray(logits, np.float32)
 
-    def _read_one(self, source: ImageSource) -> Reading:
-        prepared = self._prepare(source)
-        if isinstance(prepared, ImageError):
-            raise prepared
-        return greedy_decode(self.logits(prepared[None]), self.charset)[0]
+    def _read_one(self, source: ImageSource, decoding: Decoding) -> Reading:
+        item = self._prepare(source, decoding)
+        if isinstance(item, ImageError):
+            raise item
+        prepared, columns = item
+        return self._decode(prepared[None], [columns], decoding)[0]
 
     def _read_window(
-        self, images: Iterable[ImageSource | ImageError]
+        self, images: Iterable[ImageSource | ImageError], decoding: Decoding = BEST_PATH
     ) -> list[Reading | ImageError]:
         """Readings of images that are held in memory together once they are prepared."""
-        window = [self._prepare(source) for source in images]
+        window = [self._prepare(source, decoding) for source in images]
         results: list[Reading | ImageError | None] = [
             item if isinstance(item, ImageError) else None for item in window
         ]
-        prepared = {i: item for i, item in enumerate(window) if isinstance(item, np.ndarray)}
-        for batch in _batches(prepared):
-            logits = self.logits(np.stack([prepared[i] for i in batch]))
-            for i, reading in zip(batch, greedy_decode(logits, self.charset), strict=True):
+        prepared = {i: item for i, item in enumerate(window) if not isinstance(item, ImageError)}
+        for batch in _batches({i: image for i, (image, _) in prepared.items()}):
+            stacked = np.stack([prepared[i][0] for i in batch])
+            readings = self._decode(stacked, [prepared[i][1] for i in batch], decoding)
+            for i, reading in zip(batch, readings, strict=True):
                 results[i] = reading
         return [result for result in results if result is not None]
 
-    def _prepare(self, source: ImageSource | ImageError) -> Prepared | ImageError:
+    def _decode(
+        self, prepared: Prepared, columns: Sequence[Columns | None], decoding: Decoding
+    ) -> list[Reading]:
+        logits = self.logits(prepared)
+        readings = decode(
+            logits,
+            self.charset,
+            beam=decoding.beam,
+            constraint=decoding.constraint,
+            alternatives=decoding.alternatives,
+            temperature=self._metadata.temperature,
+        )
+        return [
+            reading if own is None else reading.placed(own, logits.shape[1])
+            for reading, own in zip(readings, columns, strict=True)
+        ]
+
+    def _prepare(
+        self, source: ImageSource | ImageError, decoding: Decoding
+    ) -> tuple[Prepared, Columns | None] | ImageError:
         """The image as the network takes it, uint8 (width, height, channels)."""
         if isinstance(source, ImageError):
             return source
         try:
-            return self.pipeline(load_image(source))
+            image = load_image(source)
+            columns = self.pipeline.columns(image) if decoding.places else None
+            return self.pipeline(image), columns
         except ImageError as error:
             return error
         except PreprocessingError as error:

@@ -32,7 +32,7 @@ class FakeRecognizer:
     def pipeline(self, image: Pixels) -> Pixels:
         return image.transpose(1, 0, 2)
 
-    def read_each(self, images: Iterable[bytes]) -> Iterator[Reading | ImageError]:
+    def read_many(self, images: Iterable[bytes]) -> Iterator[Reading | ImageError]:
         for data in images:
             try:
                 dark = decode_image(data).mean() < 128

@@ -318,3 +318,53 @@ print(*sys.modules)
     heavy |= {"rapidfuzz", "fontTools", "pyarrow", "csv", "zipfile", "concurrent.futures"}
     heavy |= {"crnn_captcha.jobs", "crnn_captcha.sources", "crnn_captcha.dataset"}
     assert not heavy & set(modules.split())
+
+
+def test_what_is_known_of_the_text_goes_into_the_search(bundle_path: Path, save: Save) -> None:
+    model, path = ("--model", str(bundle_path)), save("ab.png", "ab")
+
+    def text(*options: str) -> str:
+        result = run(path, *model, *options)
+        assert result.exit_code == 0, result.output
+        return result.stdout.split("\t")[1]
+
+    assert text() == "ab"
+    assert text("--length", "1") in {"a", "b"}
+    assert text("--length", "3-4", "--characters", "ab")[:1] == "a"
+    assert len(text("--length", "3-4", "--characters", "ab")) in {3, 4}
+    assert text("--length", "2-") == "ab"
+    assert text("--pattern", "c[ab]") in {"ca", "cb"}
+    assert text("--fold-case", "--merge-lookalikes") == "ab"
+
+
+def test_a_text_that_cant_be_is_empty(bundle_path: Path, save: Save) -> None:
+    path = save("ab.png", "ab")
+    result = run("--json", path, "--model", str(bundle_path), "--length", "500")
+    values = json.loads(result.stdout)
+    assert (values["text"], values["confidence"], values["fits"]) == ("", 0.0, False)
+
+
+def test_json_says_more_where_asked(bundle_path: Path, save: Save) -> None:
+    path = save("ab.png", "ab")
+    options = "--alternatives", "2", "--places"
+    values = json.loads(run("--json", path, "--model", str(bundle_path), *options).stdout)
+    assert set(values) == {"path", "text", "confidence", "characters", "alternatives"}
+    assert [set(other) for other in values["alternatives"]] == [{"text", "probability"}] * 2
+    first, second = values["characters"]
+    assert set(first) == {"text", "confidence", "columns", "alternatives"}
+    assert first["columns"][1] <= second["columns"][0]
+    assert first["alternatives"][0]["text"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--length", "six"], "--length is a number of characters, or two: 6, or 4-8."),
+        (["--alternatives", "2"], "--alternatives and --places go with --json."),
+        (["--places"], "--alternatives and --places go with --json."),
+    ],
+)
+def test_wrong_options_for_the_text_exit_with_2(options: list[str], message: str) -> None:
+    result = run("a.png", *options)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())

@@ -14,7 +14,7 @@ from crnn_captcha.dataset import open_dataset
 from crnn_captcha.inspection import KINDS, Finding, Inspection, Spread, inspect
 
 # width // stride of `classic`, and of `standard` for its narrowest images: what fits fits both
-TIME_STEPS = min(495 // 16, 112 // 4)
+TIME_STEPS = min(495 // 16, 64 // 4)
 BAR_WIDTH = 40
 SHOWN = 5
 

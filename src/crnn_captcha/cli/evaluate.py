@@ -67,6 +67,7 @@ def evaluate(
     else:
         named = ", ".join(f"{name}: {evaluation.printable(facts[name])}" for name in facts)
         click.echo(f"{named}\n\n{result.to_markdown()}\n{result.summary}")
+        click.echo(result.coverage_summary)
         if report:
             click.echo(f"Report: {evaluation.printable(str(written))}")
     if result.broken:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from crnn_captcha.decoding import Reading
+    from crnn_captcha.constraints import Constraint
+    from crnn_captcha.decoding import Character, Decoding, Reading
     from crnn_captcha.jobs import JobResult
 
 STDIN = "-"
@@ -21,6 +23,16 @@ UNCERTAIN = "?"
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--model", metavar="M", help="Bundle or run folder; left out, the package's bundle.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--characters", default="", metavar="ABC",
+              help="Only these characters may stand in a text.")  # fmt: skip
+@click.option("--length", metavar="N[-M]", help="A text has N characters, or N to M.")
+@click.option("--pattern", default="", metavar="REGEX",
+              help="A text fits this whole, such as '[a-z]{4}[0-9]+'.")  # fmt: skip
+@click.option("--fold-case", is_flag=True, help="Capitals and small letters count as one.")
+@click.option("--merge-lookalikes", is_flag=True, help="o and 0 count as one, and l, 1 and i.")
+@click.option("--alternatives", default=0, type=click.IntRange(0), metavar="N",
+              help="With --json, also say the N next texts and characters.")  # fmt: skip
+@click.option("--places", is_flag=True, help="With --json, also say where characters stand.")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), metavar="P",
               help="Mark readings whose confidence is below P, 0 to 1.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), metavar="N",
@@ -32,6 +44,13 @@ def read(
     images: tuple[str, ...],
     model: str | None,
     as_json: bool,
+    characters: str,
+    length: str | None,
+    pattern: str,
+    fold_case: bool,
+    merge_lookalikes: bool,
+    alternatives: int,
+    places: bool,
     min_confidence: float | None,
     threads: int | None,
     out: Path | None,
@@ -47,6 +66,11 @@ def read(
     on. With --min-confidence a fourth column is ? below it and empty above; in JSON it is
     "certain", false or true.
 
+    What is known about the text goes into the search, not behind it: --characters, --length,
+    --pattern and the two that let characters count as one. The most probable of the texts that fit
+    is read, and its confidence is its probability among them. If none fits, the text is empty and
+    the confidence 0.
+
     With --out, IMAGE may also be a folder or a zip of images, of any number. FILE gets the columns
     path, text, confidence and error, and with --min-confidence certain. Rows are there soon after
     they were read, in Parquet at the end; what was stopped goes on by the same command with
@@ -57,6 +81,8 @@ def read(
       crnn-captcha read captcha.png
       crnn-captcha read --json captchas/*.png
       crnn-captcha read --model runs/first - < captcha.png
+      crnn-captcha read --length 6 --characters 0123456789 captcha.png
+      crnn-captcha read --json --alternatives 3 --places captcha.png
       crnn-captcha read captchas.zip --out readings.csv --min-confidence 0.9
     """  # noqa: D301
     if images.count(STDIN) > 1:
@@ -68,17 +94,55 @@ def read(
             "--out reads files, folders and zips into a file whose suffix says its format. "
             f"Received: {'--json' if as_json else repr(STDIN)}. Leave it out."
         )
+    if (alternatives or places) and not as_json:
+        raise click.UsageError("--alternatives and --places go with --json. Received: no --json.")
+    searched = any((characters, length, pattern, fold_case, merge_lookalikes))
+    decoding = _decoding(
+        _constraint(characters, length, pattern, fold_case, merge_lookalikes) if searched else None,
+        alternatives,
+        places,
+    )
     if out:
-        failed = _read_into(out, images, model, min_confidence, threads, resume)
+        failed = _read_into(out, images, model, decoding, min_confidence, threads, resume)
     else:
-        failed = _print_readings(images, model, as_json, min_confidence, threads)
+        failed = _print_readings(images, model, decoding, as_json, min_confidence, threads)
     if failed:
         raise SystemExit(1)
+
+
+def _constraint(
+    characters: str, length: str | None, pattern: str, fold_case: bool, merge_lookalikes: bool
+) -> Constraint:
+    from crnn_captcha.constraints import Constraint
+    from crnn_captcha.metrics import LOOKALIKES
+
+    least, dash, most = (length or "0-").partition("-")
+    try:
+        bounds = int(least), int(most if dash else least) if most or not dash else None
+    except ValueError:
+        raise click.UsageError(
+            f"--length is a number of characters, or two: 6, or 4-8. Received: '{length}'."
+        ) from None
+    return Constraint(
+        characters,
+        min_length=bounds[0],
+        max_length=bounds[1],
+        pattern=pattern,
+        fold_case=fold_case,
+        merge=tuple(LOOKALIKES) if merge_lookalikes else (),
+    )
+
+
+def _decoding(constraint: Constraint | None, alternatives: int, places: bool) -> Decoding:
+    from crnn_captcha.decoding import Decoding
+
+    return Decoding(constraint, alternatives, places=places)
 
 
 def _print_readings(
     images: tuple[str, ...],
     model: str | None,
+    decoding: Decoding,
     as_json: bool,
     min_confidence: float | None,
     threads: int | None,
@@ -93,9 +157,9 @@ def _print_readings(
     threads = threads or available_cores()
     recognizer = Recognizer(model, threads=threads if len(images) == 1 else 1)
     if len(images) == 1:
-        results = recognizer.read_each(_sources(images))
+        results = recognizer.read_each(_sources(images), decoding)
     else:
-        results = recognizer.read_many(_sources(images), threads=threads)
+        results = recognizer.read_many(_sources(images), decoding, threads=threads)
     failed = False
     for path, result in zip(images, results, strict=True):
         if isinstance(result, ImageError):
@@ -111,6 +175,7 @@ def _read_into(
     out: Path,
     images: tuple[str, ...],
     model: str | None,
+    decoding: Decoding,
     min_confidence: float | None,
     threads: int | None,
     resume: bool,
@@ -127,6 +192,7 @@ def _read_into(
             out,
             images,
             Recognizer(model, threads=1),
+            decoding=decoding,
             threads=threads or available_cores(),
             min_confidence=min_confidence,
             resume=resume,
@@ -155,14 +221,26 @@ def _text_line(path: str, reading: Reading, certain: bool | None) -> str:
 
 
 def _json_line(path: str, reading: Reading, certain: bool | None) -> str:
-    characters = [{"text": c.text, "confidence": c.confidence} for c in reading.characters]
     values: dict[str, object] = {
         "path": path,
         "text": reading.text,
         "confidence": reading.confidence,
-        "characters": characters,
+        "characters": [_character(c) for c in reading.characters],
     }
+    if reading.alternatives:
+        values["alternatives"] = [asdict(other) for other in reading.alternatives]
+    if reading.constraint_probability < 1:
+        values |= {"constraint_probability": reading.constraint_probability, "fits": reading.fits}
     return json.dumps(values if certain is None else values | {"certain": certain})
+
+
+def _character(character: Character) -> dict[str, object]:
+    values: dict[str, object] = {"text": character.text, "confidence": character.confidence}
+    if character.columns:
+        values["columns"] = [round(edge, 1) for edge in character.columns]
+    if character.alternatives:
+        values["alternatives"] = [asdict(other) for other in character.alternatives]
+    return values
 
 
 def _summary(out: Path, result: JobResult, min_confidence: float | None) -> str:
