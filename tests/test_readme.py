@@ -8,6 +8,7 @@ import importlib
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -67,6 +68,19 @@ def test_the_lines_of_python_read_an_image(
     text, confidence = capsys.readouterr().out.split()
     assert re.fullmatch("[0-9a-z]+", text)
     assert 0 < float(confidence) <= 1
+
+
+def test_the_lines_of_python_read_under_a_constraint(newcomer: Path) -> None:
+    (lines,) = [block for language, block in BLOCKS if language == "python" and "Decoding" in block]
+    names: dict[str, Any] = {}
+
+    exec(lines, names)
+
+    reading = names["reading"]
+    assert re.fullmatch("[0-9a-z]{4,6}", reading.text)
+    assert len(reading.alternatives) == 3
+    left, right = reading.characters[0].columns
+    assert 0 <= left < right
 
 
 def test_a_preset_is_made_as_described() -> None:
