@@ -70,7 +70,7 @@ class Recognizer:
     ) -> None:
         self._asked_threads = threads
         self._threads = _checked_threads(threads) or available_cores()
-        self._bundle = model if isinstance(model, Bundle) else read_bundle(_bundle_path(model))
+        self._bundle = model if isinstance(model, Bundle) else read_bundle(bundle_path(model))
         self._metadata = self._bundle.metadata
         self._session = _make_session(self._bundle.graph, self._threads)
         self._on_one_thread: Recognizer | None = None
@@ -313,7 +313,12 @@ def _batches(prepared: dict[int, Prepared]) -> Iterator[list[int]]:
         yield from (group[start : start + size] for start in range(0, len(group), size))
 
 
-def _bundle_path(model: str | os.PathLike[str] | None) -> Path:
+def bundle_path(model: str | os.PathLike[str] | None) -> Path:
+    """Where the bundle lies: a file itself, a run folder's, or the package's for None.
+
+    Raises:
+        BundleError: if it isn't there.
+    """
     if model is None:
         if not DEFAULT_BUNDLE.is_file():
             raise BundleError(
