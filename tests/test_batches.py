@@ -152,6 +152,50 @@ def test_a_batch_holds_the_prepared_images_and_their_labels() -> None:
     assert labels.tolist() == [[1, 2, 3, 1, 0], [1, 2, 3, 1, 2]]
 
 
+@pytest.fixture
+def reversing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Letters that change places stand in reverse, and the image is turned over."""
+
+    def reverse(image: Any, label: Any, random: np.random.Generator) -> Any:
+        random.random()
+        return image[:, ::-1], label[::-1]
+
+    monkeypatch.setattr(batches_module, "shuffle_letters", reverse)
+
+
+@pytest.mark.usefixtures("reversing")
+def test_letters_change_places_in_a_share_of_the_images() -> None:
+    plain = make_batches(60, seed=3)
+    every, none, half = (make_batches(60, seed=3, shuffled=share) for share in (1.0, 0.0, 0.5))
+    assert_equal(made(none, 0), made(plain, 0))
+    changed = 0
+    for (images, labels), (others, texts), (_, mixed) in zip(
+        made(every, 0), made(plain, 0), made(half, 0), strict=True
+    ):
+        np.testing.assert_array_equal(images, others[:, :, ::-1])
+        for label, text, either in zip(labels, texts, mixed, strict=True):
+            length = np.count_nonzero(text)
+            assert label[:length].tolist() == text[:length][::-1].tolist()
+            assert label[length:].tolist() == text[length:].tolist()  # the padding stays behind
+            changed += either.tolist() != text.tolist()
+    assert 10 < changed < 40  # of 48 that differ in reverse
+
+
+@pytest.mark.usefixtures("reversing")
+def test_who_changes_depends_on_seed_epoch_and_index_alone() -> None:
+    first, again = (make_batches(60, seed=3, shuffled=0.5) for _ in range(2))
+    expected = made(first, 1)
+    assert_equal([again.make(1, index) for index in reversed(range(len(again)))], expected[::-1])
+    assert_equal(made(first, 1), expected)  # what is kept in memory stays as it was
+    labels = [labels.tolist() for _, labels in expected]
+    assert labels != [labels.tolist() for _, labels in made(first, 2)]
+
+
+@pytest.mark.usefixtures("reversing")
+def test_without_a_seed_letters_stay() -> None:
+    assert_equal(made(make_batches(shuffled=1.0), 0), made(make_batches(), 0))
+
+
 def test_the_padding_of_labels_is_the_blank_and_labels_have_none() -> None:
     batches = make_batches()
     labels = np.concatenate([labels for _, labels in made(batches, 0)])

@@ -23,7 +23,7 @@ LAYERS = (
     ("charset", "patterns"),
     ("images", "alignment", "automaton", "metrics", "confidence", "protobuf", "tables"),
     ("preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints"),
-    ("dataset", "drawing", "decoding", "listing"),
+    ("dataset", "drawing", "decoding", "letters", "listing"),
     ("generator", "batches", "temperature"),
     ("bundle",),
     ("recognizer",),

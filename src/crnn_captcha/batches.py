@@ -27,6 +27,7 @@ from crnn_captcha.charset import BLANK, Charset
 from crnn_captcha.dataset import BrokenImage, Dataset, Sample
 from crnn_captcha.errors import CrnnCaptchaError, DatasetError
 from crnn_captcha.images import decode_image
+from crnn_captcha.letters import shuffle_letters
 from crnn_captcha.preprocessing import Image, Pipeline, stack
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.int32]]
@@ -50,6 +51,8 @@ class Batches:
         seed: of the order; None keeps the order of the samples (for validation).
         like_widths: put images of like widths into one batch, so that little is padding.
         cache_bytes: prepared images are kept up to this size, in each process.
+        shuffled: share of the images whose letters change places, where gaps tell them apart;
+            needs a seed.
 
     Raises:
         DatasetError: if there are no samples.
@@ -67,6 +70,7 @@ class Batches:
         seed: int | None = None,
         like_widths: bool = False,
         cache_bytes: int = 0,
+        shuffled: float = 0.0,
     ) -> None:
         if not samples:
             raise DatasetError("Batches need at least one sample. Received: none.")
@@ -76,6 +80,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.like_widths = like_widths
+        self.shuffled = shuffled
         self.label_width = max(len(sample.label) for sample in samples)
         self._labels = np.full((len(samples), self.label_width), BLANK, np.int32)
         for row, sample in zip(self._labels, samples, strict=True):
@@ -172,7 +177,13 @@ class Batches:
             with the blank, int32 (batch, longest label of all samples).
         """
         positions = self.order(epoch)[index]
-        return stack([self.image(int(p)) for p in positions]), self._labels[positions]
+        images, labels = [self.image(int(p)) for p in positions], self._labels[positions]
+        if self.shuffled and self.seed is not None:
+            random = np.random.default_rng([self.seed, epoch, index])
+            for i in np.flatnonzero(random.random(len(images)) < self.shuffled):
+                label = labels[i][labels[i] != BLANK]
+                images[i], labels[i, : len(label)] = shuffle_letters(images[i], label, random)
+        return stack(images), labels
 
     def stream(
         self,

@@ -26,6 +26,8 @@ class DataConfig:
             compared on the same images.
         batch_size: images in a batch.
         like_widths: whether a batch holds images of like widths.
+        shuffle_letters: share of the training images whose letters change places each time they
+            are seen, where gaps tell them apart: whole texts can't be learned by heart then.
         workers: threads (or processes) that make batches.
         processes: processes instead of threads.
         timeout_s: seconds without a batch after which training stops with an error.
@@ -37,6 +39,7 @@ class DataConfig:
     split_seed: int = 0
     batch_size: int = 32
     like_widths: bool = False
+    shuffle_letters: float = 0.0
     workers: int = 2
     processes: bool = False
     timeout_s: float = 60.0
@@ -44,6 +47,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require(0 < self.validation_fraction < 1, "data.validation_fraction", "between 0 and 1")
+        _require(0 <= self.shuffle_letters <= 1, "data.shuffle_letters", "0 to 1")
         _require(self.batch_size >= 1, "data.batch_size", "at least 1")
         _require(self.workers >= 0, "data.workers", "at least 0")
         _require(self.timeout_s > 0, "data.timeout_s", "more than 0")
@@ -253,13 +257,13 @@ STANDARD = Config(
         ),
         width_multiple=16,
     ),
-    data=DataConfig(batch_size=16, like_widths=True),
+    data=DataConfig(like_widths=True, shuffle_letters=0.8),
     model=ModelConfig(
         backbone="resnet_fine",
         filters=(24, 64, 128, 192, 256),
         context=True,
         units=(128, 128),
-        dropout=0.3,
+        dropout=0.2,
         ctc_shortcut=0.3,
     ),
     augmentation=AugmentationConfig(
@@ -268,9 +272,7 @@ STANDARD = Config(
         permute_colours=True,
         lines=3,
         weight=0.3,
-        patches=5,
-        views=2,
-        consistency=0.2,
+        patches=4,
     ),  # nothing that cuts off ink: the image ends where the ink does
     optimizer=OptimizerConfig(
         name="adamw",
