@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def main() -> None:
 
     source = f"{Path(arguments.data).name}, {arguments.split}" if arguments.data else "generated"
     what = f"reading {len(files)} images ({source}), one by one, one core"
-    runs: list[Callable[[], Any]] = [lambda peer=peer: seconds_each(peer, files) for peer in peers]
+    runs: list[Callable[[], Any]] = [partial(seconds_each, peer, files) for peer in peers]
     runs.append(lambda: bare_graph(arguments.model, graph))
     *times, bare = alternate(runs, arguments.repeats)
     medians = [[1000 * float(np.median(turn)) for turn in turns] for turns in times]
