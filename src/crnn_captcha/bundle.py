@@ -15,10 +15,10 @@ from typing import Any
 
 from crnn_captcha import files
 from crnn_captcha.charset import BLANK, Charset
+from crnn_captcha.decoding import MAX_TEMPERATURE, MIN_TEMPERATURE
 from crnn_captcha.errors import BundleError, CharsetError, PreprocessingError
 from crnn_captcha.onnx_graph import append_metadata, check_graph, read_metadata, shorten
 from crnn_captcha.preprocessing import Pipeline
-from crnn_captcha.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
 
 FORMAT_VERSION = 2  # 2: has a temperature, which readers of format 1 would refuse as unknown
 MAX_BUNDLE_BYTES = 64 * 2**20  # ten times a network of 1.5 M float32 weights

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,13 @@ from crnn_captcha.alignment import (
     log_sum,
     substitution_log_likelihoods,
 )
-from crnn_captcha.automaton import REFUSED, Automaton
-from crnn_captcha.beam import Label, beam_search
 from crnn_captcha.charset import BLANK, Charset
-from crnn_captcha.constraints import Constraint
 from crnn_captcha.errors import CharsetError, ConfigError
+
+if TYPE_CHECKING:  # the search is imported where it is asked for: reading starts without
+    from crnn_captcha.automaton import Automaton
+    from crnn_captcha.beam import Label
+    from crnn_captcha.constraints import Constraint
 
 __all__ = [
     "BEST_PATH",
@@ -42,6 +45,7 @@ __all__ = [
 
 Logits = NDArray[np.float32]
 
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0  # of a bundle: beyond, confidences are 0 or 1
 DEFAULT_BEAM = 10
 TEMPERATURES = (0.01, 100.0)
 """The lowest and the highest."""
@@ -182,6 +186,8 @@ def decode(
     if beam is None and constraint is None and not alternatives:
         return greedy_decode(logits, charset, temperature=temperature)
     log_probabilities = _log_probabilities(logits, charset, temperature)
+    from crnn_captcha.constraints import Constraint
+
     automaton = (constraint or Constraint()).compile(charset)
     width = max(beam or DEFAULT_BEAM, alternatives + 1)
     _, time_steps, num_classes = logits.shape
@@ -255,6 +261,8 @@ def _search(
 ) -> list[Reading]:
     """`decode` by beam search."""
     members = automaton.members
+    from crnn_captcha.beam import beam_search
+
     found = beam_search(log_probabilities, automaton, width)
     rows = [i for i, labels in enumerate(found.labels) for _ in labels]
     every = [label for labels in found.labels for label in labels]
@@ -312,6 +320,8 @@ def _character_alternatives(
     variants: Floats, automaton: Automaton, label: Label, count: int
 ) -> list[tuple[Alternative, ...]]:
     """At each place the most probable characters, the rest of the label being as it is."""
+    from crnn_captcha.automaton import REFUSED
+
     transitions, members = automaton.transitions, automaton.members
     guarded = np.append(variants, np.full((len(variants), 1), -np.inf), axis=1)
     scores = log_sum(guarded[:, members])  # (longest label, num_classes)

@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 
 from crnn_captcha.charset import Charset
 from crnn_captcha.confidence import calibration
-from crnn_captcha.decoding import Logits, ctc_log_likelihood, greedy_decode, log_softmax
+from crnn_captcha.decoding import (
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    Logits,
+    ctc_log_likelihood,
+    greedy_decode,
+    log_softmax,
+)
 
-MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0  # beyond, all confidences are 0 or 1
 MIN_IMAGES = 50  # fewer tell nothing: of 50 that are half right, the share is known to 14 %
 
 GRID = np.geomspace(MIN_TEMPERATURE, MAX_TEMPERATURE, 25)  # a factor of 1.28 apart

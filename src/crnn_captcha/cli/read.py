@@ -154,11 +154,11 @@ def _print_readings(
     from crnn_captcha.recognizer import Recognizer, available_cores
 
     cv2.setNumThreads(1)  # the process is ours, and images side by side are faster
-    threads = threads or available_cores()
-    recognizer = Recognizer(model, threads=threads if len(images) == 1 else 1)
-    if len(images) == 1:
-        results = recognizer.read_each(_sources(images), decoding)
+    if len(images) == 1:  # starting threads takes longer than they save on one image
+        results = Recognizer(model, threads=threads or 1).read_each(_sources(images), decoding)
     else:
+        recognizer = Recognizer(model, threads=1)
+        threads = threads or available_cores()
         results = recognizer.read_many(_sources(images), decoding, threads=threads)
     failed = False
     for path, result in zip(images, results, strict=True):
