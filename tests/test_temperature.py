@@ -10,11 +10,9 @@ import pytest
 from crnn_captcha import temperature as module
 from crnn_captcha.charset import Charset
 from crnn_captcha.confidence import calibration
-from crnn_captcha.decoding import Logits, greedy_decode
+from crnn_captcha.decoding import MAX_TEMPERATURE, MIN_TEMPERATURE, Logits, greedy_decode
 from crnn_captcha.errors import CharsetError
 from crnn_captcha.temperature import (
-    MAX_TEMPERATURE,
-    MIN_TEMPERATURE,
     TemperatureFit,
     fit_temperature,
 )

@@ -282,7 +282,7 @@ STANDARD = Config(
         schedule="cosine",
         warmup=0.03,
     ),
-    training=TrainingConfig(epochs=60, monitor="val_exact_match", patience=60),
+    training=TrainingConfig(epochs=36, monitor="val_exact_match", patience=36),
 )
 
 SMALL = dataclasses.replace(  # less than 2 MB, and half an hour on two cores
