@@ -71,7 +71,9 @@ def test_people_get_tables_and_a_sentence(data: Path) -> None:
     assert f"data: {data}, split: test, model: the bundle in the package" in done.stdout
     assert "| exact match                        | 66.7 % | 20.8 to 93.9 % |" in done.stdout
     assert "| d read as b | 1 " in done.stdout
-    assert done.stdout.endswith("for images like these expect 20.8 to 93.9 %.\n")
+    *_, sentence, coverage = done.stdout.splitlines()
+    assert sentence.endswith("for images like these expect 20.8 to 93.9 %.")
+    assert coverage.startswith("Coverage: ")
     assert "3/3" in done.stderr
 
 

@@ -85,7 +85,7 @@ def test_a_fixed_width_can_be_exported(quick_config: MakeConfig, neck: str) -> N
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_attention_can_be_exported(tiny_config: MakeConfig, backbone: str) -> None:
-    filters = {"vgg": [4, 8], "resnet": [4, 6, 8]}[backbone]
+    filters = [4, 8] if backbone == "vgg" else [4, 6, 8]
     settings = f"model.backbone={backbone}", f"model.filters={filters}", "model.units=[8, 6]"
     config = tiny_config(*settings, "model.neck=attention", "augmentation.views=2")
     reader = make_networks(config, 5).reader
@@ -247,7 +247,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 def test_a_model_that_does_not_fit_is_refused(run: Path, tmp_path: Path, damage: str) -> None:
     folder = RunFolder(run)
     if damage == "other network":
-        _set(run, "    8,\n]\nneck", "    6,\n]\nneck")
+        _set(run, "    8,\n]\ncontext", "    6,\n]\ncontext")
     else:
         folder.best_model.write_bytes(b"garbage")
     with pytest.raises(RunError, match=r"\.keras doesn't fit the configuration beside it: "):

@@ -26,8 +26,8 @@ from crnn_captcha.training.model import BACKBONES, NECKS, Networks, make_network
 from crnn_captcha.training.run import RunFolder
 from training.conftest import Overfitted
 
-TIME_STEPS = {"vgg": 40 // 4, "resnet": 40 // 4}  # of an image of 40 pixels
-FILTERS = {"vgg": [4, 8], "resnet": [4, 6, 6, 6, 8]}
+TIME_STEPS = 40 // 4  # of an image of 40 pixels
+FILTERS = {"vgg": [4, 8], "resnet": [4, 6, 6, 6, 8], "resnet_fine": [4, 6, 6, 6, 8]}
 LABELS = np.array([[1, 2, 0], [4, 4, 3], [3, 0, 0], [1, 1, 0]], np.int32)
 
 
@@ -61,7 +61,7 @@ def test_every_backbone_learns_with_every_neck(
     networks = make_networks(config, num_classes=5)
     images = _images()
     logits = networks.reader.predict(images, verbose=0)
-    assert logits.shape == (4, TIME_STEPS[backbone], 5)
+    assert logits.shape == (4, TIME_STEPS, 5)
     assert logits.dtype == np.float32
 
     heads = len(networks.learner.outputs)
@@ -136,7 +136,8 @@ def test_a_learner_of_views_loads_in_safe_mode(tiny_config: MakeConfig, tmp_path
 def test_a_neck_looks_at_the_whole_image(
     tiny_config: MakeConfig, neck: str, units: list[int], whole: bool
 ) -> None:
-    config = tiny_config("model.backbone=vgg", f"model.neck={neck}", f"model.units={units}")
+    own = f"model.neck={neck}", f"model.units={units}", "model.context=false"
+    config = tiny_config("model.backbone=vgg", *own)
     keras.utils.set_random_seed(3)
     reader = make_networks(config, num_classes=5).reader
     images = _images(width=96)
@@ -146,6 +147,17 @@ def test_a_neck_looks_at_the_whole_image(
     differences = np.abs(logits - changed).max(axis=(0, 2))  # (time_steps,)
     assert differences[-1] > 1e-5
     assert (differences[0] > 1e-6) == whole
+
+
+def test_with_context_each_time_step_knows_the_whole_text(tiny_config: MakeConfig) -> None:
+    config = tiny_config("model.backbone=vgg", "model.neck=none", "model.context=true")
+    keras.utils.set_random_seed(3)
+    reader = make_networks(config, num_classes=5).reader
+    images = _images(width=96)
+    others = images.copy()
+    others[:, -8:] = 255 - images[:, -8:]
+    logits, changed = (np.asarray(reader(either, training=False)) for either in (images, others))
+    assert np.abs(logits - changed)[:, 0].max() > 1e-6
 
 
 @pytest.mark.parametrize("neck", NECKS)
@@ -266,7 +278,7 @@ def _layers(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("model.backbone=vit", "A backbone is one of vgg, resnet. Received: 'vit'."),
+        ("model.backbone=vit", "A backbone is one of vgg, resnet, resnet_fine. Received: 'vit'."),
         ("model.neck=gru", "A neck is one of bilstm, attention, none. Received: 'gru'."),
     ],
 )
@@ -283,7 +295,7 @@ def test_an_image_too_small_for_the_backbone_is_refused() -> None:
 
 
 def test_too_few_filters_for_the_backbone_are_refused(tiny_config: MakeConfig) -> None:
-    with pytest.raises(ConfigError, match=r"The backbone 'resnet' with filters \[4\] can't"):
+    with pytest.raises(ConfigError, match=r"The backbone 'resnet_fine' with filters \[4\] can't"):
         make_networks(tiny_config("model.filters=[4]"), 5)
 
 
