@@ -436,7 +436,7 @@ def test_what_tensorflow_complains_of_is_raised_as_it_is(
 def test_a_loss_that_is_not_finite_is_an_error_that_says_what_to_do(
     train: Train, quick_config: MakeConfig, tmp_path: Path
 ) -> None:
-    with pytest.raises(RunError, match=r"loss isn't finite any more at step \d of epoch 1\."):
+    with pytest.raises(RunError, match=r"loss isn't finite any more (at step|in the val)"):
         train(tmp_path / "run", quick_config("optimizer.learning_rate=1e30"))
 
 

@@ -94,6 +94,13 @@ def test_gradients_are_finite(scale: float) -> None:
     assert np.isfinite(gradient).all()
 
 
+def test_what_is_no_number_stays_none() -> None:
+    logits = _logits(7, 3, 6, 4)
+    logits[1, 2, 3] = np.nan
+    losses = np.asarray(ctc_loss(_padded([1], [2], [3]), logits))
+    assert np.isfinite(losses).tolist() == [True, False, True]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_is_summed_in_full(dtype: str) -> None:
     labels = _padded([1, 2, 2, 1], [2])

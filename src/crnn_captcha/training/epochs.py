@@ -24,7 +24,7 @@ from crnn_captcha.training.config import Config
 from crnn_captcha.training.model import Networks, compiled
 from crnn_captcha.training.preparation import Prepared
 from crnn_captcha.training.run import RunFolder
-from crnn_captcha.training.watch import State, Watch, say, stopping_on_signals
+from crnn_captcha.training.watch import State, Watch, diverged, say, stopping_on_signals
 
 
 class Epochs:
@@ -243,6 +243,8 @@ class Epochs:
         batches = self.prepared.validation
         for images, encoded in batches.stream(0, workers=data.workers, timeout_s=data.timeout_s):
             logits = self._read(images)
+            if not np.isfinite(logits).all():
+                raise diverged(f"in the validation of epoch {self.state.epoch + 1}")
             class_ids = [row[row != BLANK].astype(np.int64) for row in encoded]
             losses += (-ctc_log_likelihood(log_softmax(logits), class_ids)).tolist()
             labels += [charset.decode(row) for row in class_ids]

@@ -41,7 +41,7 @@ def ctc_loss(y_true: Any, y_pred: Any) -> Any:
     # Of sparse labels, TensorFlow takes the sums in one compiled operation; of dense ones, as
     # keras.ops.ctc_loss has them, in a loop over the time steps of some thirty operations each.
     labels = tf.sparse.from_dense(ops.cast(y_true, "int32"))  # leaves out the blanks
-    return tf.nn.ctc_loss(
+    loss = tf.nn.ctc_loss(
         labels=labels,
         logits=y_pred,
         label_length=None,
@@ -49,6 +49,8 @@ def ctc_loss(y_true: Any, y_pred: Any) -> Any:
         logits_time_major=False,
         blank_index=BLANK,
     )
+    known = ops.all(ops.isfinite(y_pred), axis=(1, 2))  # it makes a number of NaN
+    return ops.where(known, loss, float("nan"))
 
 
 @keras.saving.register_keras_serializable(package="crnn_captcha")

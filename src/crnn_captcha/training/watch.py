@@ -115,11 +115,7 @@ class Watch(keras.callbacks.Callback):
         self._bar.set_postfix(loss=f"{state.loss:.3f}", refresh=False)
         self._bar.update()
         if not math.isfinite(state.loss):
-            raise RunError(
-                f"The loss isn't finite any more at step {state.step} of epoch {state.epoch + 1}. "
-                "The best model so far is kept. Train with a lower optimizer.learning_rate, or "
-                "with optimizer.clip_norm=1."
-            )
+            raise diverged(f"at step {state.step} of epoch {state.epoch + 1}")
         if self.stopping:
             self.model.stop_training = True
         elif time.monotonic() - self._saved > self._save_every_s:
@@ -129,6 +125,14 @@ class Watch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Closes the progress bar."""
         self._bar.close()
+
+
+def diverged(where: str) -> RunError:
+    """What there is to say when the numbers run away."""
+    return RunError(
+        f"The loss isn't finite any more {where}. The best model so far is kept. Train with a "
+        "lower optimizer.learning_rate, or with optimizer.clip_norm=1."
+    )
 
 
 @contextlib.contextmanager
