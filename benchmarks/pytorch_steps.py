@@ -33,6 +33,7 @@ class Network(nn.Module):  # type: ignore[misc]
         _, _, height, channels = images.shape
         self.backbone = BACKBONES[model["backbone"]](channels, height, model["filters"])
         size = features = self.features(images[:1]).shape[2]
+        self.context = nn.Linear(size, size) if model["context"] else None
         self.lstms = nn.ModuleList()
         for units in model["units"]:
             self.lstms.append(nn.LSTM(size, units, batch_first=True, bidirectional=True))
@@ -49,7 +50,10 @@ class Network(nn.Module):  # type: ignore[misc]
 
     def forward(self, images: Any) -> list[Any]:
         """Logits of the head and, if there is one, of the CTC shortcut."""
-        x = features = self.features(images)
+        x = self.features(images)
+        if self.context is not None:
+            x = x + self.context(x.mean(1, keepdim=True))
+        features = x
         for lstm in self.lstms:
             x, _ = lstm(self.dropout(x))
         logits = [self.logits(x)]
@@ -67,8 +71,19 @@ def vgg(channels: int, height: int, filters: Sequence[int]) -> Any:
 
 def resnet(channels: int, height: int, filters: Sequence[int]) -> Any:
     """A strided stem, residual blocks, and a convolution over all of the height."""
+    stem = [convolution(channels, filters[0], 3, 2), nn.ReLU()]
+    return residual(stem, height, filters)
+
+
+def resnet_fine(channels: int, height: int, filters: Sequence[int]) -> Any:
+    """The same with a stem that sees every pixel and then pools."""
+    stem = [convolution(channels, filters[0], 3, 1), nn.ReLU(), nn.MaxPool2d(2)]
+    return residual(stem, height, filters)
+
+
+def residual(layers: list[Any], height: int, filters: Sequence[int]) -> Any:
+    """The blocks behind a stem, and the convolution over all of the height."""
     stem, *blocks, last = filters
-    layers = [convolution(channels, stem, 3, 2), nn.ReLU()]
     before, height = stem, -(-height // 2)
     for i, after in enumerate(blocks):
         strides: Strides = {1: 2, 2: (1, 2)}.get(i, 1)  # type: ignore[assignment]
@@ -104,7 +119,7 @@ def normalisation(channels: int) -> Any:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
-BACKBONES = {"vgg": vgg, "resnet": resnet}
+BACKBONES = {"vgg": vgg, "resnet": resnet, "resnet_fine": resnet_fine}
 
 
 class Trainer:

@@ -21,6 +21,7 @@ from crnn_captcha.batches import POOL_BATCHES, Batch, Batches, WaitingTime
 from crnn_captcha.charset import BLANK, Charset
 from crnn_captcha.dataset import BrokenImage, Dataset, Sample
 from crnn_captcha.errors import DatasetError, ImageError, LabelError
+from crnn_captcha.letters import LabelledImage, Typesetting
 from crnn_captcha.preprocessing import Pipeline, Stage
 
 CHARSET = Charset("abc")
@@ -156,17 +157,19 @@ def test_a_batch_holds_the_prepared_images_and_their_labels() -> None:
 def reversing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Letters that change places stand in reverse, and the image is turned over."""
 
-    def reverse(image: Any, label: Any, random: np.random.Generator) -> Any:
+    def reverse(source: LabelledImage, random: np.random.Generator, *_: Any) -> LabelledImage:
         random.random()
-        return image[:, ::-1], label[::-1]
+        return LabelledImage(source.image[:, ::-1], source.label[::-1])
 
-    monkeypatch.setattr(batches_module, "shuffle_letters", reverse)
+    monkeypatch.setattr(batches_module, "set_anew", reverse)
 
 
 @pytest.mark.usefixtures("reversing")
 def test_letters_change_places_in_a_share_of_the_images() -> None:
     plain = make_batches(60, seed=3)
-    every, none, half = (make_batches(60, seed=3, shuffled=share) for share in (1.0, 0.0, 0.5))
+    every, none, half = (
+        make_batches(60, seed=3, letters=Typesetting(share)) for share in (1.0, 0.0, 0.5)
+    )
     assert_equal(made(none, 0), made(plain, 0))
     changed = 0
     for (images, labels), (others, texts), (_, mixed) in zip(
@@ -183,7 +186,7 @@ def test_letters_change_places_in_a_share_of_the_images() -> None:
 
 @pytest.mark.usefixtures("reversing")
 def test_who_changes_depends_on_seed_epoch_and_index_alone() -> None:
-    first, again = (make_batches(60, seed=3, shuffled=0.5) for _ in range(2))
+    first, again = (make_batches(60, seed=3, letters=Typesetting(0.5)) for _ in range(2))
     expected = made(first, 1)
     assert_equal([again.make(1, index) for index in reversed(range(len(again)))], expected[::-1])
     assert_equal(made(first, 1), expected)  # what is kept in memory stays as it was
@@ -193,7 +196,7 @@ def test_who_changes_depends_on_seed_epoch_and_index_alone() -> None:
 
 @pytest.mark.usefixtures("reversing")
 def test_without_a_seed_letters_stay() -> None:
-    assert_equal(made(make_batches(shuffled=1.0), 0), made(make_batches(), 0))
+    assert_equal(made(make_batches(letters=Typesetting(1.0)), 0), made(make_batches(), 0))
 
 
 def test_the_padding_of_labels_is_the_blank_and_labels_have_none() -> None:

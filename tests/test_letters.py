@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from crnn_captcha.letters import shuffle_letters, split_letters
+import crnn_captcha.letters as letters_module
+from crnn_captcha.errors import ConfigError
+from crnn_captcha.letters import GAPS, LabelledImage, Typesetting, set_anew, split_letters
 
 HEIGHT = 4
 Image = NDArray[np.uint8]
@@ -61,35 +66,164 @@ def test_lines_are_no_bridge_where_the_ink_is_by_itself() -> None:
     assert split_letters(image[..., :3], 3) is None
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(0, 2**32 - 1))
-def test_image_and_label_change_alike(label: list[int], seed: int) -> None:
+def labelled(label: list[int], **drawing: Any) -> LabelledImage:
+    return LabelledImage(drawn(label, **drawing), np.array(label, np.int32))
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Letters set anew never touch."""
+    monkeypatch.setattr(letters_module, "GAPS", (1, 6))
+
+
+@pytest.mark.usefixtures("apart")
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=8),
+    st.lists(st.integers(11, 19), min_size=1, max_size=8),
+    st.integers(0, 2**32 - 1),
+)
+def test_image_and_label_change_alike(label: list[int], others: list[int], seed: int) -> None:
     widths = tuple(3 + class_id % 4 for class_id in label)
-    image = drawn(label, widths=widths)
-    ids = np.array(label, np.int32)
-    moved, shuffled = shuffle_letters(image, ids, np.random.default_rng(seed))
-    assert moved.shape == image.shape
-    assert moved.dtype == np.uint8
-    assert spelled(moved) == shuffled.tolist()
-    assert sorted(shuffled) == sorted(label)
-    assert np.bincount(moved[:, 1, 0]).tolist() == np.bincount(image[:, 1, 0]).tolist()
-    assert spelled(image) == label  # the image itself is as it was
-    repeats = (shuffled[1:] == shuffled[:-1]).sum()
-    assert repeats <= (ids[1:] == ids[:-1]).sum()  # it fits as many time steps
+    source, second = labelled(label, widths=widths), labelled(others)
+    before = source.image.copy()
+    anew = set_anew(source, np.random.default_rng(seed), Typesetting(mix=0.5), second)
+    assert anew.image.dtype == np.uint8
+    assert anew.label.dtype == np.int32
+    assert anew.image.shape[1:] == source.image.shape[1:]
+    assert len(anew.image) >= len(source.image)
+    assert spelled(anew.image) == anew.label.tolist()
+    assert len(anew.label) == len(label)
+    assert {*anew.label.tolist()} <= {*label, *others}
+    assert (source.image == before).all()
+    repeats = (anew.label[1:] == anew.label[:-1]).sum()
+    assert repeats <= (source.label[1:] == source.label[:-1]).sum()  # it fits as many time steps
+
+
+@pytest.mark.usefixtures("apart")
+@pytest.mark.parametrize(("mix", "foreign"), [(0.0, (0, 0)), (0.5, (25, 75)), (1.0, (80, 100))])
+def test_letters_of_a_second_image_come_into_a_share_of_the_texts(
+    mix: float, foreign: tuple[int, int]
+) -> None:
+    source, second = labelled([1, 2, 3, 4, 5]), labelled([11, 12, 13])
+    random = np.random.default_rng(0)
+    texts = [set_anew(source, random, Typesetting(mix=mix), second).label for _ in range(100)]
+    assert foreign[0] <= sum((text > 10).any() for text in texts) <= foreign[1]
+    own = [text for text in texts if (text < 10).all()]
+    assert all(sorted(text) == [1, 2, 3, 4, 5] for text in own)
+
+
+def test_a_second_image_whose_letters_touch_gives_none() -> None:
+    source, second = labelled([1, 2, 3]), labelled([11, 12], gap=0)
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        anew = set_anew(source, random, Typesetting(mix=1), second)
+        assert sorted(anew.label) == [1, 2, 3]
 
 
 def test_orders_differ_and_a_seed_repeats_them() -> None:
-    image, label = drawn([1, 2, 3, 4, 5]), np.array([1, 2, 3, 4, 5], np.int32)
+    source = labelled([1, 2, 3, 4, 5])
 
     def orders(seed: int) -> list[list[int]]:
         random = np.random.default_rng(seed)
-        return [shuffle_letters(image, label, random)[1].tolist() for _ in range(5)]
+        return [set_anew(source, random, Typesetting()).label.tolist() for _ in range(5)]
 
     assert orders(0) == orders(0)
     assert len({tuple(order) for order in orders(0)}) > 1
 
 
+def test_gaps_differ_and_some_letters_touch() -> None:
+    source, random = labelled([1, 2, 3, 4]), np.random.default_rng(0)
+    counts = [
+        [*map(len, (split_letters(set_anew(source, random, Typesetting()).image, 4) or [],))]
+        for _ in range(50)
+    ]
+    assert [0] in counts  # runs of ink are fewer than letters
+    assert [4] in counts
+    assert GAPS[0] < 0
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_letter_turns_and_stays_whole(channels: int) -> None:
+    image = np.zeros((40, 32, channels), np.uint8)
+    image[10:18, 2:30] = 200  # a bar of 8 x 28
+    source = LabelledImage(image, np.array([1], np.int32))
+    random = np.random.default_rng(0)
+    sizes, areas = [], []
+    for _ in range(50):
+        anew = set_anew(source, random, Typesetting(turn_degrees=30)).image
+        ink = anew[..., -1] > 100
+        along, across = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
+        sizes.append(along[-1] - along[0] + 1)
+        areas.append(ink.sum() / (8 * 28))
+        assert (anew[:, [0, -1]] < 255).all()
+        assert across[0] >= 0 and across[-1] <= 31
+    assert min(sizes) <= 10
+    assert max(sizes) >= 17  # turned by 20 degrees and more
+    assert min(areas) > 0.6  # as small as it takes to stay within the height, and no smaller
+    assert max(areas) < 1.1
+
+
+def test_letters_turn_both_ways_each_by_itself() -> None:
+    image = np.zeros((60, 32, 1), np.uint8)
+    image[10:14, 8:24] = 200
+    image[30:34, 8:24] = 200
+    source = LabelledImage(image, np.array([1, 2], np.int32))
+    random = np.random.default_rng(0)
+    slopes = []
+    for _ in range(40):
+        anew = set_anew(source, random, Typesetting(turn_degrees=30)).image
+        for at in split_letters(anew, 2) or []:
+            along, across = np.nonzero(anew[at][..., 0] > 100)
+            slopes.append(np.polyfit(across, along, 1)[0])
+    assert min(slopes) < -0.2
+    assert max(slopes) > 0.2
+    first, second = np.array(slopes).reshape(-1, 2).T
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.5
+
+
+def test_letters_are_resized_and_shifted() -> None:
+    image = np.zeros((40, 32, 1), np.uint8)
+    image[10:20, 11:21] = 200
+    source = LabelledImage(image, np.array([1], np.int32))
+    random = np.random.default_rng(0)
+    widths, heights, middles = [], [], []
+    for _ in range(60):
+        anew = set_anew(source, random, Typesetting(resize=0.3, shift=0.2)).image
+        along, across = np.nonzero(anew[..., 0] > 100)
+        widths.append(np.ptp(along) + 1)
+        heights.append(np.ptp(across) + 1)
+        middles.append(across.mean())
+    for sizes in (widths, heights):
+        assert 6 <= min(sizes) <= 8
+        assert 12 <= max(sizes) <= 14
+    assert 8 < min(middles) < 11
+    assert 20 < max(middles) < 23
+    assert abs(np.corrcoef(widths, heights)[0, 1]) < 0.5  # each by itself
+
+
 def test_what_cant_be_told_apart_stays() -> None:
-    image, label = drawn([1, 2, 3], gap=0), np.array([1, 2, 3], np.int32)
-    moved, same = shuffle_letters(image, label, np.random.default_rng(0))
-    assert moved is image
-    assert same is label
+    source = labelled([1, 2, 3], gap=0)
+    assert set_anew(source, np.random.default_rng(0), Typesetting()) is source
+
+
+def test_a_text_that_always_repeats_more_stays() -> None:
+    source, second = labelled([1, 2]), labelled([9, 9, 9])
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        label = set_anew(source, random, Typesetting(mix=1), second).label
+        assert label[0] != label[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("share", 1.1, "letters.share is 0 to 1."),
+        ("mix", -0.1, "letters.mix is 0 to 1."),
+        ("resize", 0.95, "letters.resize is 0 to 0.9."),
+        ("shift", 2, "letters.shift is 0 to 1."),
+        ("turn_degrees", 181, "letters.turn_degrees is 0 to 180."),
+    ],
+)
+def test_values_have_ranges(name: str, value: float, rule: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(rule)):
+        Typesetting(**{name: value})

@@ -27,8 +27,8 @@ from crnn_captcha.charset import BLANK, Charset
 from crnn_captcha.dataset import BrokenImage, Dataset, Sample
 from crnn_captcha.errors import CrnnCaptchaError, DatasetError
 from crnn_captcha.images import decode_image
-from crnn_captcha.letters import shuffle_letters
-from crnn_captcha.preprocessing import Image, Pipeline, stack
+from crnn_captcha.letters import LabelledImage, Typesetting, set_anew
+from crnn_captcha.preprocessing import Image, Pipeline, pad_width, stack
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
@@ -51,8 +51,7 @@ class Batches:
         seed: of the order; None keeps the order of the samples (for validation).
         like_widths: put images of like widths into one batch, so that little is padding.
         cache_bytes: prepared images are kept up to this size, in each process.
-        shuffled: share of the images whose letters change places, where gaps tell them apart;
-            needs a seed.
+        letters: how letters are set anew, where gaps tell them apart; needs a seed.
 
     Raises:
         DatasetError: if there are no samples.
@@ -70,7 +69,7 @@ class Batches:
         seed: int | None = None,
         like_widths: bool = False,
         cache_bytes: int = 0,
-        shuffled: float = 0.0,
+        letters: Typesetting | None = None,
     ) -> None:
         if not samples:
             raise DatasetError("Batches need at least one sample. Received: none.")
@@ -80,7 +79,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.like_widths = like_widths
-        self.shuffled = shuffled
+        self.letters = letters
         self.label_width = max(len(sample.label) for sample in samples)
         self._labels = np.full((len(samples), self.label_width), BLANK, np.int32)
         for row, sample in zip(self._labels, samples, strict=True):
@@ -178,12 +177,21 @@ class Batches:
         """
         positions = self.order(epoch)[index]
         images, labels = [self.image(int(p)) for p in positions], self._labels[positions]
-        if self.shuffled and self.seed is not None:
+        if self.letters and self.seed is not None:
             random = np.random.default_rng([self.seed, epoch, index])
-            for i in np.flatnonzero(random.random(len(images)) < self.shuffled):
-                label = labels[i][labels[i] != BLANK]
-                images[i], labels[i, : len(label)] = shuffle_letters(images[i], label, random)
+            for i in np.flatnonzero(random.random(len(images)) < self.letters.share):
+                second = self._labelled(int(random.integers(len(self.samples))))
+                source = self._labelled(int(positions[i]))
+                anew = set_anew(source, random, self.letters, second)
+                width = self.pipeline.padded_width(len(anew.image))
+                if len(anew.image) <= width:
+                    images[i] = pad_width(anew.image, width)
+                    labels[i, : len(anew.label)] = anew.label
         return stack(images), labels
+
+    def _labelled(self, position: int) -> LabelledImage:
+        label = self._labels[position]
+        return LabelledImage(self.image(position), label[label != BLANK])
 
     def stream(
         self,

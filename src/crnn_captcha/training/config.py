@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from crnn_captcha.errors import ConfigError
+from crnn_captcha.letters import Typesetting
 from crnn_captcha.preprocessing import Pipeline, Stage
 
 
@@ -26,8 +27,6 @@ class DataConfig:
             compared on the same images.
         batch_size: images in a batch.
         like_widths: whether a batch holds images of like widths.
-        shuffle_letters: share of the training images whose letters change places each time they
-            are seen, where gaps tell them apart: whole texts can't be learned by heart then.
         workers: threads (or processes) that make batches.
         processes: processes instead of threads.
         timeout_s: seconds without a batch after which training stops with an error.
@@ -39,7 +38,6 @@ class DataConfig:
     split_seed: int = 0
     batch_size: int = 32
     like_widths: bool = False
-    shuffle_letters: float = 0.0
     workers: int = 2
     processes: bool = False
     timeout_s: float = 60.0
@@ -47,7 +45,6 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require(0 < self.validation_fraction < 1, "data.validation_fraction", "between 0 and 1")
-        _require(0 <= self.shuffle_letters <= 1, "data.shuffle_letters", "0 to 1")
         _require(self.batch_size >= 1, "data.batch_size", "at least 1")
         _require(self.workers >= 0, "data.workers", "at least 0")
         _require(self.timeout_s > 0, "data.timeout_s", "more than 0")
@@ -213,6 +210,7 @@ class Config:
     pipeline: Pipeline
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
+    letters: Typesetting = field(default_factory=Typesetting)
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -257,7 +255,8 @@ STANDARD = Config(
         ),
         width_multiple=16,
     ),
-    data=DataConfig(like_widths=True, shuffle_letters=0.8),
+    data=DataConfig(like_widths=True),
+    letters=Typesetting(share=0.8, mix=0.5, turn_degrees=12, resize=0.12, shift=0.06),
     model=ModelConfig(
         backbone="resnet_fine",
         filters=(24, 64, 128, 192, 256),

@@ -139,7 +139,7 @@ def _batches(dataset: Dataset, split: Split, config: Config, charset: Charset, o
         batch_size=config.data.batch_size,
         seed=config.seed if split == "train" else None,
         like_widths=config.data.like_widths,
-        shuffled=config.data.shuffle_letters if split == "train" else 0.0,
+        letters=config.letters if split == "train" else None,
         cache_bytes=config.data.cache_mib * 2**20 * len(samples) // of,
     )
 
