@@ -38,7 +38,7 @@ HOMES = {
     "tensorflow": {"training"},
     "tf2onnx": {"training"},
     "onnx": {"training"},
-    "onnxruntime": {"recognizer"},
+    "onnxruntime": {"recognizer", "training.quantization"},
     "matplotlib": {"reporting"},
     "pyarrow": {"tables"},
     "click": {"cli"},
