@@ -6,7 +6,6 @@ counts as wrong.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from crnn_captcha.metrics import (
     merge_lookalikes,
     wilson_interval,
 )
+from crnn_captcha.progress import progress_bar
 
 if TYPE_CHECKING:
     from crnn_captcha.charset import Charset
@@ -280,24 +280,13 @@ def evaluate(
         DatasetError: if there are no samples.
         ValueError: if `batch_size` is below 1.
     """
-    from tqdm import tqdm
-
     if batch_size < 1:
         raise ValueError(f"`batch_size` is at least 1. Received: {batch_size}.")
     if not samples:
         raise DatasetError("An evaluation needs at least one sample. Received: none.")
     outcomes: list[Outcome] = []
     seconds = 0.0
-    # On a terminal the bar moves smoothly; in a log file it leaves a line now and then.
-    interval = 0.2 if sys.stderr.isatty() else 10.0
-    with tqdm(
-        total=len(samples),
-        desc="reading",
-        unit="image",
-        mininterval=interval,
-        disable=not progress,
-        file=sys.stderr,
-    ) as bar:
+    with progress_bar(len(samples), "reading", "image", shown=progress) as bar:
         for start in range(0, len(samples), batch_size):
             batch = samples[start : start + batch_size]
             files = [_open(dataset, sample) for sample in batch]

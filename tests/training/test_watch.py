@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from crnn_captcha.errors import RunError
-from crnn_captcha.training.watch import State, Watch, say, stopping_on_signals
+from crnn_captcha.training.watch import State, Watch, stopping_on_signals
 
 
 def _model() -> keras.Model:
@@ -128,9 +128,3 @@ def test_in_another_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert handlers == [signal.getsignal(signal.SIGINT)]
-
-
-def test_what_is_said_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    say("epoch 1")
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "epoch 1\n")
