@@ -18,13 +18,12 @@ from zipfile import ZIP_STORED, ZipFile
 
 import cv2
 import numpy as np
-from measurement import Figure, argument_parser, cores, positive, report, run
+from measurement import SEED, Figure, argument_parser, cores, positive, report, run
 
 from crnn_captcha.generator import generate
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.tables import FORMATS
 
-SEED = 1  # of the images
 IN_A_FOLDER = 1_000
 CALLS = 3  # in one call, before the job and again after it
 LOOK_S = 0.5  # seconds between two looks at the memory

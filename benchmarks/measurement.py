@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import shlex
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import numpy as np
 from crnn_captcha.errors import CrnnCaptchaError
 
 COLUMNS = ("what", "figure", "command", "date", "commit", "machine", "spread")
+SEED = 1  # of the images that are drawn, or of the choice among those of a data set
 BUSY = 0.1  # share of the cores' time from which on figures are of no use
 
 T = TypeVar("T")
@@ -71,6 +73,21 @@ class Figure:
         return Row(self.what, f"{median}{unit}", _command(), now, _commit(), _machine(), spread)
 
 
+@dataclass(frozen=True)
+class Images:
+    """What is read.
+
+    Attributes:
+        files: the bytes of each.
+        labels: what they say.
+        source: where they come from, for people.
+    """
+
+    files: Sequence[bytes]
+    labels: Sequence[str]
+    source: str
+
+
 def header() -> str:
     """The head of the table that rows stand in."""
     return f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}"
@@ -110,6 +127,41 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print a line of JSON after the table")
     return parser
+
+
+def add_image_options(parser: argparse.ArgumentParser, *, count: int) -> None:
+    """The options that `chosen_images` takes, with so many images by default."""
+    from crnn_captcha.dataset import SPLITS  # here, as most benchmarks read no data set
+
+    parser.add_argument("--data", metavar="DATA", help="read these (default: generated images)")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="(default: %(default)s)")
+    parser.add_argument("--images", type=positive, default=count, help="(default: %(default)s)")
+
+
+def chosen_images(options: argparse.Namespace) -> Images:
+    """Images of a data set, or generated ones, chosen or drawn by `SEED`.
+
+    Of a split that has fewer than are asked for, all are chosen.
+    """
+    from crnn_captcha.dataset import open_dataset
+    from crnn_captcha.generator import generate
+
+    if not options.data:
+        drawn = list(generate(options.images, SEED))
+        return Images([i.data for i in drawn], [i.label for i in drawn], "generated")
+    dataset = open_dataset(options.data)
+    samples = dataset.samples(options.split)
+    chosen = random.Random(SEED).sample(samples, min(options.images, len(samples)))
+    return Images(
+        [dataset.read(sample) for sample in chosen],
+        [sample.label for sample in chosen],
+        f"{Path(options.data).name}, {options.split}",
+    )
+
+
+def model_name(model: str | None) -> str:
+    """For people."""
+    return Path(model).resolve().name if model else "the package's bundle"
 
 
 def positive(text: str) -> int:
