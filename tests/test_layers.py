@@ -21,7 +21,7 @@ ROOT = Path(crnn_captcha.__file__).parent
 LAYERS = (
     ("errors", "files", "progress", "windows"),
     ("charset", "patterns"),
-    ("images", "alignment", "automaton", "metrics", "confidence", "protobuf", "tables"),
+    ("images", "stages", "alignment", "automaton", "metrics", "confidence", "protobuf", "tables"),
     ("preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints"),
     ("dataset", "drawing", "decoding", "letters", "listing"),
     ("generator", "batches", "temperature"),

@@ -20,6 +20,7 @@ from crnn_captcha.decoding import BEST_PATH, Decoding, Reading, decode
 from crnn_captcha.errors import BundleError, ConfigError, ImageError, PreprocessingError
 from crnn_captcha.images import ImageSource, load_image
 from crnn_captcha.preprocessing import Pipeline
+from crnn_captcha.stages import Columns
 from crnn_captcha.windows import in_windows, side_by_side
 
 DEFAULT_BUNDLE = Path(__file__).parent / "models" / "default.onnx"
@@ -30,7 +31,6 @@ WINDOW_IMAGES = 64  # the same where each thread has its own: 2 % slower, a thir
 MAX_BATCH_PIXELS = 2**18  # 64 float32 channels at full resolution are 64 MiB then
 
 Prepared = NDArray[np.uint8]
-Columns = NDArray[np.float64]  # of an image that a prepared one's columns come from, (width, 2)
 
 
 class Recognizer:
