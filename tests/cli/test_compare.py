@@ -127,7 +127,7 @@ def test_wrong_use_is_one_line_and_exit_2(
 
     monkeypatch.setattr(
         comparison,
-        "_in_own_process",
+        "in_own_process",
         lambda function, *given, **options: function(*given, **options),
     )
     monkeypatch.setattr(comparison, "say", lambda text: None)  # which of them is at its turn

@@ -10,18 +10,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import multiprocessing
 import re
 import shlex
-import signal
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -34,14 +27,11 @@ from crnn_captcha.progress import say
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.reporting.figures import comparison_curves, save_figure
 from crnn_captcha.training.config import Config, change, make_config
-from crnn_captcha.training.loop import build_networks, train
-from crnn_captcha.training.preparation import cut, prepare
+from crnn_captcha.training.loop import train
+from crnn_captcha.training.preparation import cut
+from crnn_captcha.training.process import in_own_process
 from crnn_captcha.training.run import RunFolder
-
-WARM_UP_STEPS = 3  # the first ones also trace and plan
-MEASURED_STEPS = 24
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
+from crnn_captcha.training.timing import epoch_seconds
 
 
 @dataclass(frozen=True)
@@ -222,14 +212,14 @@ def _train(
     if folder.exists:
         config = _begun(folder, config)
     else:
-        seconds = _in_own_process(epoch_seconds, data, config, skip_broken=skip_broken)
+        seconds = in_own_process(epoch_seconds, data, config, skip_broken=skip_broken)
         epochs = max(1, round(60 * minutes / seconds))
         if progress:
             say(f"An epoch takes about {seconds:.0f} s: {epochs} of them.")
         config = change(config, [f"training.epochs={epochs}", f"training.patience={epochs}"])
     if folder.bundle.is_file() and len(folder.read_history()) == config.training.epochs:
         return True
-    result = _in_own_process(
+    result = in_own_process(
         train,
         data,
         folder.path,
@@ -257,70 +247,6 @@ def _begun(folder: RunFolder, config: Config) -> Config:
             "settings. Give the same ones, or compare in another folder."
         )
     return begun
-
-
-def epoch_seconds(data: str | Path, config: Config, *, skip_broken: bool = False) -> float:
-    """How long an epoch of training will take, by steps on batches from all over an epoch.
-
-    Seeds and precision of Keras are set by it: best called in a process of its own.
-
-    Raises:
-        DatasetError, LabelError, ConfigError: as `train` raises them.
-    """
-    dataset = open_dataset(data, **cut(config.data))
-    prepared = prepare(dataset, config, skip_broken=skip_broken, progress=False)
-    learning, validation = prepared.learning, prepared.validation
-    networks = build_networks(config, prepared.charset.num_classes, len(learning))
-    heads = len(networks.learner.outputs)
-    every = max(1, len(learning) // MEASURED_STEPS)
-    indices = [*range(0, len(learning), every)]
-    seconds = []
-    for index in islice(cycle(indices), WARM_UP_STEPS + len(indices)):
-        images, labels = learning.make(0, index)
-        start = time.perf_counter()
-        networks.learner.train_on_batch(images, [labels] * heads)
-        seconds.append(time.perf_counter() - start)
-    reading = []
-    for _ in range(2):  # the first call also traces
-        start = time.perf_counter()
-        networks.reader.predict_on_batch(validation.make(0, len(validation) // 2)[0])
-        reading.append(time.perf_counter() - start)
-    steps = float(np.mean(seconds[WARM_UP_STEPS:])) * len(learning)
-    return steps + reading[-1] * len(validation)
-
-
-def _in_own_process(
-    function: Callable[Parameters, Result],
-    *arguments: Parameters.args,
-    **options: Parameters.kwargs,
-) -> Result:
-    """Calls a function in a new process: each training starts from the same state of Keras.
-
-    A Ctrl-C is for that process, which stops in an orderly way, and so is SIGTERM.
-    """
-
-    def pass_on(number: int, frame: object) -> None:
-        for process in multiprocessing.active_children():
-            process.terminate()
-
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),  # a terminal tells both
-        signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
-    }
-    try:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _listen) as executor:
-            return executor.submit(function, *arguments, **options).result()
-    except BrokenProcessPool as error:
-        raise RunError(
-            f"The process of a training died ({error}). Is memory short? Go on with --resume."
-        ) from error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _listen() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the parent
 
 
 def _measure(data: str | Path, folder: RunFolder, config: Config) -> EvaluationResult:
