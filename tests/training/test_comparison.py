@@ -259,13 +259,14 @@ def test_a_run_whose_bundle_is_missing_is_not_done(
 
 
 def test_a_stopped_training_ends_the_comparison(
-    trainings: Trainings, compare_all: Callable[..., Comparison]
+    trainings: Trainings, compare_all: Callable[..., Comparison], tmp_path: Path
 ) -> None:
     trainings.stopped = "standard"
     result = compare_all()
     assert result.interrupted
     assert [row.variant for row in result.rows] == ["classic"]
     assert [name for name, *_ in trainings.trained] == ["classic", "standard"]
+    assert (tmp_path / "out" / "comparison.json").read_text() == result.to_json()
 
 
 def test_a_training_that_is_stopped_first_leaves_no_row(
@@ -375,6 +376,7 @@ def test_what_is_known_is_written_before_the_next_training(
         compare_all()
     written = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [row["variant"] for row in written["rows"]] == ["classic", "standard"]
+    assert written["interrupted"] is True
 
 
 def test_the_table_is_for_people() -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -33,6 +34,12 @@ def light_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_process_of_its_own_answers() -> None:
     assert in_own_process(os.getpid) != os.getpid()
     assert in_own_process(sorted, [1, 3, 2], reverse=True) == [3, 2, 1]
+
+
+@pytest.mark.usefixtures("light_processes")
+def test_it_may_be_started_by_any_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(in_own_process, sorted, [1, 3, 2]).result() == [1, 2, 3]
 
 
 @pytest.mark.usefixtures("light_processes")

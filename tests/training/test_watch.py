@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from typing import Any
 
 import keras
@@ -115,16 +114,3 @@ def test_a_second_signal_stops_at_once() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("not reached")
     assert signal.getsignal(signal.SIGINT) == before
-
-
-def test_in_another_thread_signals_are_left_alone() -> None:
-    handlers = []
-
-    def look() -> None:
-        with stopping_on_signals(_watch(State("data"), [])):
-            handlers.append(signal.getsignal(signal.SIGINT))
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    thread.join()
-    assert handlers == [signal.getsignal(signal.SIGINT)]

@@ -75,7 +75,8 @@ class Comparison:
     Attributes:
         rows: of what was trained.
         images: validation images that all were measured on.
-        interrupted: whether it was told to stop, and `--resume` would go on.
+        interrupted: whether not all were trained to their end, so that `--resume` goes on; in
+            `comparison.json` also while they are.
     """
 
     rows: tuple[Row, ...]
@@ -149,16 +150,16 @@ def compare(
             "Go on with the one in it by --resume, or name another folder."
         )
     results: dict[str, EvaluationResult] = {}
-    comparison = Comparison((), 0, interrupted=False)
+    comparison = Comparison((), 0, interrupted=True)
     for variant, config in configs.items():
         if progress:
             say(f"== {variant} ({len(results) + 1} of {len(configs)})")
         folder = RunFolder(out / _folder_name(variant))
         done = _train(data, folder, config, minutes, skip_broken=skip_broken, progress=progress)
         if not done:
-            return dataclasses.replace(comparison, interrupted=True)
+            return comparison
         results[variant] = _measure(data, folder, config)
-        comparison = _summarise(out, results)
+        comparison = _summarise(out, results, interrupted=len(results) < len(configs))
         if progress:
             say(f"{variant}: {results[variant].exact_match:.1%} exact match on validation.")
     return comparison
@@ -254,7 +255,7 @@ def _measure(data: str | Path, folder: RunFolder, config: Config) -> EvaluationR
     return evaluate(Recognizer(folder.bundle), dataset, dataset.samples("validation"))
 
 
-def _summarise(out: Path, results: dict[str, EvaluationResult]) -> Comparison:
+def _summarise(out: Path, results: dict[str, EvaluationResult], *, interrupted: bool) -> Comparison:
     """Writes what is known so far: a long comparison can be looked at before it ends."""
     first = next(iter(results.values()))
     histories = {}
@@ -281,7 +282,7 @@ def _summarise(out: Path, results: dict[str, EvaluationResult]) -> Comparison:
                 int(float(folder.facts()["weights"])),
             )
         )
-    comparison = Comparison(tuple(rows), first.images, interrupted=False)
+    comparison = Comparison(tuple(rows), first.images, interrupted)
     write_text(out / "comparison.json", comparison.to_json())
     write_text(out / "comparison.md", comparison.to_markdown())
     save_figure(comparison_curves(histories), out / "comparison.png")

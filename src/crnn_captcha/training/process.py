@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import ParamSpec, TypeVar
 
 from crnn_captcha.errors import RunError
+from crnn_captcha.training.signals import Handler, handling
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -22,7 +23,8 @@ def in_own_process(
 ) -> Result:
     """Calls a function in a new process: each training starts from the same state of Keras.
 
-    A Ctrl-C is for that process, which stops in an orderly way, and so is SIGTERM.
+    A Ctrl-C is for that process, which stops in an orderly way, and so is SIGTERM. Outside the
+    main thread, which alone can handle signals, they are left alone.
 
     Args:
         function: of a module's top level, as it is sent there by name.
@@ -40,20 +42,18 @@ def in_own_process(
         for process in multiprocessing.active_children():
             process.terminate()
 
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),  # a terminal tells both
-        signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
+    handlers: dict[signal.Signals, Handler] = {
+        signal.SIGINT: signal.SIG_IGN,  # a terminal tells both
+        signal.SIGTERM: pass_on,
     }
+    context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _listen) as executor:
+        with handling(handlers), ProcessPoolExecutor(1, context, _listen) as executor:
             return executor.submit(function, *arguments, **options).result()
     except BrokenProcessPool as error:
         raise RunError(
             f"The process of a training died ({error}). Is memory short? Go on with --resume."
         ) from error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _listen() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from crnn_captcha.errors import RunError
 from crnn_captcha.progress import progress_bar, say
+from crnn_captcha.training.signals import handling
 
 
 @dataclass
@@ -139,12 +139,9 @@ def diverged(where: str) -> RunError:
 def stopping_on_signals(watch: Watch) -> Iterator[None]:
     """Within the block, Ctrl-C and SIGTERM let `watch` stop after the step under way.
 
-    A second one stops at once, by a KeyboardInterrupt. Only the main thread can handle signals;
-    in another one they are left alone.
+    A second one stops at once, by a KeyboardInterrupt. Outside the main thread, which alone can
+    handle signals, they are left alone.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def stop(number: int, frame: object) -> None:
         if watch.stopping:
@@ -152,9 +149,5 @@ def stopping_on_signals(watch: Watch) -> Iterator[None]:
         watch.stopping = True
         say("Stopping after this step, then writing the bundle; once more stops at once.")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handling({signal.SIGINT: stop, signal.SIGTERM: stop}):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
