@@ -18,9 +18,10 @@ from conftest import MakeConfig
 from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import ConfigError, RunError
-from crnn_captcha.evaluation import EvaluationResult, Outcome, evaluate, summarize
+from crnn_captcha.evaluation import evaluate
 from crnn_captcha.images import load_image
 from crnn_captcha.metrics import Interval
+from crnn_captcha.outcomes import EvaluationResult, Outcome, summarize
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.training import comparison
 from crnn_captcha.training.comparison import Comparison, Row, compare, parse_variant

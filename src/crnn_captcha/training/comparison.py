@@ -20,9 +20,10 @@ import numpy as np
 
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import ConfigError, RunError
-from crnn_captcha.evaluation import EvaluationResult, evaluate
+from crnn_captcha.evaluation import evaluate
 from crnn_captcha.files import write_text
 from crnn_captcha.metrics import Interval, sign_test
+from crnn_captcha.outcomes import EvaluationResult
 from crnn_captcha.progress import say
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.reporting.figures import comparison_curves, save_figure
