@@ -34,7 +34,7 @@ from crnn_captcha.stages import Image
 Batch = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 POOL_BATCHES = 32  # batches whose images are sorted by width together: like widths, still mixed
-BATCHES_AHEAD = 4  # for each worker: hides a slow batch, holds a few MB
+BATCHES_AHEAD = 4  # for each worker: enough to hide a slow batch
 
 
 class Batches:

@@ -81,7 +81,7 @@ def read_into(
 
     The rows stand in the order of the images: as given, within a folder its own files by name and
     then its folders, within a zip by name. Beside the few images under way, memory holds the names
-    of one folder at a time (70 bytes an image), or a zip's directory (600 bytes an image).
+    of one folder at a time, or a zip's directory.
 
     While it is under way there is `OUT.job` beside the table, with what it reads by; when that is
     gone, the table is complete.

@@ -23,6 +23,7 @@ from crnn_captcha.training.config import PRESETS, Config, change
 from crnn_captcha.training.export import load_reader
 from crnn_captcha.training.losses import ConsistentCTC, ctc_loss
 from crnn_captcha.training.model import BACKBONES, NECKS, Networks, make_networks
+from crnn_captcha.training.preparation import BYTES_A_WEIGHT
 from crnn_captcha.training.run import RunFolder
 from training.conftest import Overfitted
 
@@ -295,6 +296,11 @@ def test_an_image_too_small_for_the_backbone_is_refused() -> None:
 def test_too_few_filters_for_the_backbone_are_refused(tiny_config: MakeConfig) -> None:
     with pytest.raises(ConfigError, match=r"The backbone 'resnet_fine' with filters \[4\] can't"):
         make_networks(tiny_config("model.filters=[4]"), 5)
+
+
+def test_the_small_preset_is_small() -> None:
+    reader = make_networks(PRESETS["small"], num_classes=37).reader  # 0 to 9, a to z and the blank
+    assert reader.count_params() * BYTES_A_WEIGHT < 2_000_000
 
 
 def test_check_knows_the_fewest_time_steps_of_the_presets() -> None:
