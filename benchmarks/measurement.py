@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import random
 import shlex
@@ -20,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from crnn_captcha.errors import CrnnCaptchaError
+from crnn_captcha.windows import available_cores
 
 COLUMNS = ("what", "figure", "command", "date", "commit", "machine", "spread")
 SEED = 1  # of the images that are drawn, or of the choice among those of a data set
@@ -122,11 +122,18 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
-def argument_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with what all benchmarks take."""
-    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+def argument_parser(description: str | None, *, reads: bool = False) -> argparse.ArgumentParser:
+    """A parser with what all benchmarks take, and with `--model` for one that reads images."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print a line of JSON after the table")
+    if reads:
+        parser.add_argument("--model", metavar="M", help="bundle or run (default: the package's)")
     return parser
+
+
+def model_option(model: str | None) -> list[str]:
+    """`--model` for another process, if it was given."""
+    return ["--model", model] if model else []
 
 
 def add_image_options(parser: argparse.ArgumentParser, *, count: int) -> None:
@@ -204,11 +211,6 @@ def run(main: Callable[[], None], *, times: bool = True) -> None:
         sys.exit(str(error))
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _busy_share(seconds: float = 1.0) -> float:
     """The share of all cores' time that was used in the next seconds; 0 where Linux isn't."""
     if not (stat := Path("/proc/stat")).is_file():
@@ -244,4 +246,4 @@ def _machine() -> str:
         lines = (line.partition(":") for line in info.read_text().splitlines())
         cpu = next((v.strip() for name, _, v in lines if name.strip() == "model name"), cpu)
     python = platform.python_version()
-    return f"{cpu}, {cores()} cores, {platform.system()}, Python {python}"
+    return f"{cpu}, {available_cores()} cores, {platform.system()}, Python {python}"

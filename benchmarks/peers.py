@@ -52,8 +52,7 @@ class Peer:
 
 def main() -> None:
     """Lets each read all images in turns."""
-    parser = argument_parser(__doc__ or "")
-    parser.add_argument("--model", metavar="M", help="bundle or run (default: the package's)")
+    parser = argument_parser(__doc__, reads=True)
     parser.add_argument("--run", metavar="RUN", help="also time Keras' predict with this run")
     add_image_options(parser, count=200)
     parser.add_argument("--repeats", type=positive, default=5, help="(default: %(default)s)")

@@ -12,7 +12,6 @@ from measurement import (
     alternate,
     argument_parser,
     chosen_images,
-    cores,
     model_name,
     positive,
     ratios,
@@ -23,6 +22,7 @@ from measurement import (
 from crnn_captcha.decoding import greedy_decode
 from crnn_captcha.images import decode_image
 from crnn_captcha.recognizer import Recognizer
+from crnn_captcha.windows import available_cores
 
 PARTS = ("decoding the file", "preprocessing", "the network", "decoding the logits")
 Way = Callable[[Recognizer, Sequence[bytes]], list[float]]
@@ -30,8 +30,7 @@ Way = Callable[[Recognizer, Sequence[bytes]], list[float]]
 
 def main() -> None:
     """Reads the same images in each way, in turns."""
-    parser = argument_parser(__doc__ or "")
-    parser.add_argument("--model", metavar="M", help="bundle or run (default: the package's)")
+    parser = argument_parser(__doc__, reads=True)
     add_image_options(parser, count=300)
     parser.add_argument("--repeats", type=positive, default=7, help="(default: %(default)s)")
     arguments = parser.parse_args()
@@ -51,7 +50,7 @@ def main() -> None:
     together_s = [sum(turn) for turn in at_once]
     per_second = [len(files) / seconds for seconds in together_s]
     milliseconds = [[1000 * seconds / len(files) for seconds in turn] for turn in parts]
-    one, many = f"{what}, one by one, 1 thread", f"{what}, in one call, {cores()} cores"
+    one, many = f"{what}, one by one, 1 thread", f"{what}, in one call, {available_cores()} cores"
     figures = [
         Figure(one, [1000 * seconds / len(files) for seconds in alone_s], "ms an image"),
         Figure(one, [len(files) / seconds for seconds in alone_s], "images a second", 0),

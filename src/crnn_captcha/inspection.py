@@ -5,7 +5,6 @@ dataset ─ every image decoded once ─ facts ─ findings, each with what to d
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from crnn_captcha.dataset import SPLITS, BrokenImage, Dataset, Sample, Split
 from crnn_captcha.errors import DatasetError, ImageError
 from crnn_captcha.images import decode_image
 from crnn_captcha.progress import progress_bar
+from crnn_captcha.windows import available_cores
 
 RARE_BELOW = 5
 """A character seen less often in train is hardly learned."""
@@ -213,7 +213,7 @@ def _visit(
 
     found = []
     with (
-        ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as pool,
+        ThreadPoolExecutor(min(available_cores(), MAX_THREADS)) as pool,
         progress_bar(len(samples), "decoding", "image", shown=None if progress else False) as bar,
     ):
         for seen in pool.map(decode_and_look, samples):

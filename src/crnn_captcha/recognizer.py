@@ -21,7 +21,7 @@ from crnn_captcha.errors import BundleError, ConfigError, ImageError, Preprocess
 from crnn_captcha.images import ImageSource, load_image
 from crnn_captcha.preprocessing import Pipeline
 from crnn_captcha.stages import Columns
-from crnn_captcha.windows import in_windows, side_by_side
+from crnn_captcha.windows import available_cores, in_windows, side_by_side
 
 DEFAULT_BUNDLE = Path(__file__).parent / "models" / "default.onnx"
 RUN_BUNDLE = "bundle.onnx"  # in a run folder
@@ -356,13 +356,6 @@ def _checked_threads(threads: int | None) -> int | None:
     if threads is not None and (type(threads) is not int or threads < 1):
         raise ConfigError(f"`threads` is an integer from 1, or None. Received: {threads!r}.")
     return threads
-
-
-def available_cores() -> int:
-    """Those that this process may run on, which in a container are fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _one_line(error: Exception) -> str:
