@@ -19,11 +19,11 @@ ROOT = Path(crnn_captcha.__file__).parent
 
 # A module imports only from rows above its own. Modules of one package may import each other.
 LAYERS = (
-    ("errors", "files", "windows"),
+    ("errors", "files", "progress", "windows"),
     ("charset", "patterns"),
-    ("images", "alignment", "automaton", "metrics", "confidence", "protobuf", "tables"),
-    ("preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints"),
-    ("dataset", "drawing", "decoding", "letters", "listing"),
+    ("images", "stages", "alignment", "automaton", "metrics", "confidence", "protobuf", "tables"),
+    ("preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints", "wording"),
+    ("dataset", "drawing", "decoding", "letters", "listing", "outcomes"),
     ("generator", "batches", "temperature"),
     ("bundle",),
     ("recognizer",),
@@ -41,6 +41,7 @@ HOMES = {
     "onnxruntime": {"recognizer", "training.quantization"},
     "matplotlib": {"reporting"},
     "pyarrow": {"tables"},
+    "tqdm": {"progress"},
     "click": {"cli"},
     "PIL": {"fonts", "drawing", "reporting.showcase"},
 }

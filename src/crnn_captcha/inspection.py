@@ -5,7 +5,6 @@ dataset ─ every image decoded once ─ facts ─ findings, each with what to d
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,8 @@ from crnn_captcha.charset import required_time_steps
 from crnn_captcha.dataset import SPLITS, BrokenImage, Dataset, Sample, Split
 from crnn_captcha.errors import DatasetError, ImageError
 from crnn_captcha.images import decode_image
+from crnn_captcha.progress import progress_bar
+from crnn_captcha.windows import available_cores
 
 RARE_BELOW = 5
 """A character seen less often in train is hardly learned."""
@@ -163,7 +164,7 @@ def inspect(
         dataset: the data.
         time_steps: how many the network has for an image; labels that need more are found.
             None: not looked for.
-        progress: whether to draw a progress bar on standard error.
+        progress: whether to show a progress bar on standard error, if that is a terminal.
     """
     located = [(split, sample) for split in SPLITS for sample in dataset.splits[split]]
     looked = _visit(dataset, [sample for _, sample in located], _facts, progress=progress)
@@ -202,7 +203,6 @@ def _visit(
     progress: bool,
 ) -> tuple[T | BrokenImage, ...]:
     """What `look` makes of each image, in the order of `samples`, or why it can't be decoded."""
-    from tqdm import tqdm
 
     def decode_and_look(sample: Sample) -> T | BrokenImage:
         try:
@@ -211,15 +211,15 @@ def _visit(
             return BrokenImage(sample.name, str(error))
         return look(image)
 
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as pool:
-        found = tqdm(
-            pool.map(decode_and_look, samples),
-            total=len(samples),
-            desc="decoding",
-            unit="image",
-            disable=None if progress else True,
-        )
-        return tuple(found)
+    found = []
+    with (
+        ThreadPoolExecutor(min(available_cores(), MAX_THREADS)) as pool,
+        progress_bar(len(samples), "decoding", "image", shown=None if progress else False) as bar,
+    ):
+        for seen in pool.map(decode_and_look, samples):
+            found.append(seen)
+            bar.update()
+    return tuple(found)
 
 
 def _facts(image: NDArray[np.uint8]) -> _Facts:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from cli.conftest import Refusal
 from crnn_captcha.bundle import read_bundle
 from crnn_captcha.cli.export import export
-from crnn_captcha.cli.main import main
 from crnn_captcha.training.export import ExportResult
 
 
@@ -63,20 +63,9 @@ def test_moved_data_are_named_with_data(
     ],
 )
 def test_what_is_no_run_is_one_line_and_exit_2(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, refusal: Refusal
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["crnn-captcha", "export", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    assert exit_.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"crnn-captcha: {message}")
-    assert list(tmp_path.iterdir()) == []
+    assert refusal("export", *arguments).startswith(message)
 
 
 def test_the_file_to_write_must_be_named(tiny_run: Path) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from cli.conftest import Refusal
 from crnn_captcha.bundle import read_bundle
-from crnn_captcha.cli.main import main
 from crnn_captcha.cli.train import train
 from crnn_captcha.errors import ConfigError
 
@@ -110,21 +110,9 @@ def test_help_teaches() -> None:
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, refusal: Refusal
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    command = ["crnn-captcha", "train", "data.zip", "--out", "run", *arguments]
-    monkeypatch.setattr("sys.argv", command)
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    assert exit_.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"crnn-captcha: {message}")
-    assert list(tmp_path.iterdir()) == []
+    assert refusal("train", "data.zip", "--out", "run", *arguments).startswith(message)
 
 
 @pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--seed", "-1"], ["--epochs", "x"]])

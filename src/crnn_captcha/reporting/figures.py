@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from crnn_captcha.confidence import Calibration, RiskCoverage, calibration
 from crnn_captcha.errors import MissingExtraError
-from crnn_captcha.evaluation import COVERAGES, EvaluationResult, LengthResult, Outcome, describe
 from crnn_captcha.files import replacing
 from crnn_captcha.metrics import Confusion, wilson_interval
+from crnn_captcha.outcomes import COVERAGES, EvaluationResult, LengthResult, Outcome
+from crnn_captcha.wording import describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -284,7 +284,7 @@ STANDARD = Config(
     training=TrainingConfig(epochs=36, monitor="val_exact_match", patience=36),
 )
 
-SMALL = dataclasses.replace(  # less than 2 MB, and half an hour on two cores
+SMALL = dataclasses.replace(  # narrower: for small bundles and slow machines
     STANDARD,
     preset="small",
     model=dataclasses.replace(STANDARD.model, filters=(24, 32, 64, 96, 128), units=(64, 64)),

@@ -19,12 +19,13 @@ from crnn_captcha.decoding import ctc_log_likelihood, greedy_decode, log_softmax
 from crnn_captcha.errors import RunError
 from crnn_captcha.files import replacing
 from crnn_captcha.metrics import cer, exact_match
+from crnn_captcha.progress import say
 from crnn_captcha.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.model import Networks, compiled
 from crnn_captcha.training.preparation import Prepared
 from crnn_captcha.training.run import RunFolder
-from crnn_captcha.training.watch import State, Watch, diverged, say, stopping_on_signals
+from crnn_captcha.training.watch import State, Watch, diverged, stopping_on_signals
 
 
 class Epochs:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import MissingExtraError, RunError
+from crnn_captcha.progress import say
 from crnn_captcha.training.config import AugmentationConfig, Config
 from crnn_captcha.training.epochs import Epochs
 from crnn_captcha.training.export import export
@@ -23,7 +24,6 @@ from crnn_captcha.training.optimizer import make_optimizer
 from crnn_captcha.training.preparation import check_bundle_fits, check_labels_fit, cut, prepare
 from crnn_captcha.training.report import write_training_report
 from crnn_captcha.training.run import RunFolder
-from crnn_captcha.training.watch import say
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crnn_captcha.preprocessing import Image, pad_width
+from crnn_captcha.preprocessing import pad_width
+from crnn_captcha.stages import Image
 
 PERCENTILE = 99.99  # of the values seen that 8 bits span: the last few would cost all precision
 CALIBRATION_IMAGES = 128
