@@ -19,6 +19,7 @@ from crnn_captcha.dataset import (
     SPLITS,
     Dataset,
     Sample,
+    fold_of,
     open_dataset,
     parse_label,
 )
@@ -359,3 +360,17 @@ def test_the_real_data() -> None:
     assert dataset.bad_labels == ()
     assert {len(sample.label) for sample in all_samples(dataset)} == set(range(4, 9))
     assert dataset.read(dataset.samples("test")[0]).startswith(b"\x89PNG")
+
+
+def test_folds_are_alike_and_go_by_the_file_name_alone() -> None:
+    names = [f"train/ab-{i}.png" for i in range(2000)]
+    counts = Counter(fold_of(name, 5) for name in names)
+    assert sorted(counts) == [0, 1, 2, 3, 4]
+    assert min(counts.values()) > 300
+    assert [fold_of(f"data/main/{name}", 5) for name in names] == [fold_of(n, 5) for n in names]
+
+
+def test_folds_do_not_go_by_the_splits(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data", [f"ab-{i}.png" for i in range(300)])
+    validation = open_dataset(data).samples("validation")
+    assert {fold_of(sample.name, 5) for sample in validation} == {0, 1, 2, 3, 4}

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from crnn_captcha.charset import Charset
+from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import Sample
 from crnn_captcha.decoding import Reading
 from crnn_captcha.errors import DatasetError, ImageError
-from crnn_captcha.evaluation import evaluate
+from crnn_captcha.evaluation import correct, evaluate, raw_and_corrected
 from crnn_captcha.outcomes import Outcome
 
 CHARSET = Charset("0123456789abcdefghijklmnopqrstuvwxyz")
@@ -99,3 +100,36 @@ def test_evaluate_refuses(
 ) -> None:
     with pytest.raises(error, match=message):
         evaluate(FakeRecognizer(), FakeDataset(), samples, batch_size=batch_size)
+
+
+def test_the_same_readings_by_corrected_labels() -> None:
+    samples = [Sample("t/aa", "ao"), Sample("t/bb", "bb"), Sample("t/cc", "cx"), Sample("!", "dd")]
+    raw = evaluate(FakeRecognizer(), FakeDataset(), samples)
+    corrections = Corrections(
+        (
+            Correction("t/aa", "ao", "change", "aa"),
+            Correction("t/cc", "cx", "drop"),
+            Correction("t/bb", "bb", "keep"),
+            Correction("t/elsewhere", "ee", "drop"),
+        )
+    )
+    corrected = correct(raw, corrections, CHARSET)
+    assert (raw.images, raw.exact_match) == (4, 0.25)
+    assert (corrected.images, corrected.exact_match) == (3, pytest.approx(2 / 3))
+    assert [outcome.name for outcome in corrected.outcomes] == ["t/aa", "t/bb", "!"]
+    assert [outcome.name for outcome in corrected.broken] == ["!"]
+    assert corrected.seconds == raw.seconds
+    assert raw_and_corrected(raw, corrected).splitlines()[:3] == [
+        "| figure                          | raw labels    | corrected labels |",
+        "| ------------------------------- | ------------- | ---------------- |",
+        "| exact match                     | 25.0 %        | 66.7 %           |",
+    ]
+    assert "| images                          | 4             | 3 " in raw_and_corrected(
+        raw, corrected
+    )
+
+
+def test_corrections_leave_something_to_measure() -> None:
+    raw = evaluate(FakeRecognizer(), FakeDataset(), [Sample("aa", "aa")])
+    with pytest.raises(DatasetError, match="Received: corrections that drop all 1"):
+        correct(raw, Corrections((Correction("aa", "aa", "drop"),)), CHARSET)

@@ -190,8 +190,22 @@ def _base(name: str) -> str:
     return name.rpartition("/")[2]
 
 
+def is_label(text: str) -> bool:
+    """Whether a text may be a label: not empty, no white space at its ends, all of it printable."""
+    return bool(text) and text == text.strip() and text.isprintable()
+
+
+def fold_of(name: str, folds: int) -> int:
+    """Which of `folds` equal parts an image belongs to, from 0.
+
+    By a hash of its file name alone: whatever the folders and the other images, and apart from
+    the hash that cuts the splits.
+    """
+    return _hash(f"fold/{_base(name)}") % folds
+
+
 def _checked_label(label: str, filename: str) -> str:
-    if not label or label != label.strip() or not label.isprintable():
+    if not is_label(label):
         raise LabelError(
             "A label is not empty, has no white space at its ends and only characters that can be "
             f"printed. Received: {label!r} for {filename!r}. Name the file [label]-[id].png."

@@ -1,21 +1,24 @@
 """A recognizer reads labelled samples, and how well it did becomes one result.
 
 Nothing is removed, relabelled or merged: every sample counts, and an image that can't be read
-counts as wrong.
+counts as wrong. Figures by corrected labels stand beside the raw ones, never alone.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from crnn_captcha.errors import DatasetError, ImageError
 from crnn_captcha.outcomes import EvaluationResult, Outcome, summarize
 from crnn_captcha.progress import progress_bar
+from crnn_captcha.wording import markdown_table, percent, percent_range
 
 if TYPE_CHECKING:
     from crnn_captcha.charset import Charset
+    from crnn_captcha.corrections import Corrections
     from crnn_captcha.dataset import Sample
     from crnn_captcha.decoding import Reading
 
@@ -83,6 +86,46 @@ def evaluate(
                 outcomes.append(_outcome(sample, found))
             bar.update(len(batch))
     return summarize(outcomes, charset=recognizer.charset, seconds=seconds)
+
+
+def correct(
+    result: EvaluationResult, corrections: Corrections, charset: Charset
+) -> EvaluationResult:
+    """The figures of the same readings by corrected labels, without the images that are dropped.
+
+    Args:
+        result: by the labels that the data have.
+        corrections: of these and of other images of the data.
+        charset: the characters that the model knows.
+
+    Raises:
+        DatasetError: if all images are dropped.
+    """
+    changed, dropped = corrections.changed, corrections.dropped
+    outcomes = [
+        replace(outcome, label=changed.get(outcome.name, outcome.label))
+        for outcome in result.outcomes
+        if outcome.name not in dropped
+    ]
+    if not outcomes:
+        raise DatasetError(
+            f"An evaluation needs images. Received: corrections that drop all {result.images:,}. "
+            "Evaluate without them."
+        )
+    return summarize(outcomes, charset=charset, seconds=result.seconds)
+
+
+def raw_and_corrected(raw: EvaluationResult, corrected: EvaluationResult) -> str:
+    """The main figures by both labels, side by side in a Markdown table."""
+    results = raw, corrected
+    rows = [
+        ("exact match", *(percent(r.exact_match) for r in results)),
+        ("its 95 % interval", *(percent_range(r.interval) for r in results)),
+        ("exact match, look-alikes merged", *(percent(r.merged_exact_match) for r in results)),
+        ("CER", *(percent(r.cer) for r in results)),
+        ("images", *(f"{r.images:,}" for r in results)),
+    ]
+    return markdown_table(("figure", "raw labels", "corrected labels"), rows) + "\n"
 
 
 def _open(dataset: Files, sample: Sample) -> bytes | ImageError | DatasetError:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 import crnn_captcha.recognizer
 from crnn_captcha.charset import Charset
 from crnn_captcha.cli.evaluate import evaluate
+from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.decoding import Reading
 from crnn_captcha.errors import DatasetError, ImageError, MissingExtraError, RunError
@@ -152,6 +153,77 @@ def test_what_a_report_needs_is_checked_before_the_work(
     done = CliRunner().invoke(evaluate, [str(data), "--report", "report"])
     assert isinstance(done.exception, MissingExtraError)
     assert models == []
+
+
+def _corrections(tmp_path: Path, *entries: Correction) -> str:
+    path = tmp_path / "corrections.csv"
+    Corrections(entries).write(path)
+    return str(path)
+
+
+MISREAD = Correction("test/ad-2.png", "ad", "change", "ab")
+
+
+@pytest.mark.usefixtures("models")
+def test_corrected_figures_stand_beside_the_raw_ones(data: Path, tmp_path: Path) -> None:
+    file = _corrections(tmp_path, MISREAD)
+    done = CliRunner().invoke(evaluate, [str(data), "--corrections", file])
+    assert done.exit_code == 0
+    assert f"corrections: {file}, 1 changed, 0 dropped, 0 kept: exact match 66.7 %" in done.stdout
+    assert "| exact match                        | 66.7 % | 20.8 to 93.9 % |" in done.stdout
+    assert "| exact match                     | 66.7 %         | 100.0 % " in done.stdout
+    assert (data / "test" / "ad-2.png").exists()
+
+
+@pytest.mark.usefixtures("models")
+def test_json_has_raw_figures_and_corrected_ones_in_them(data: Path, tmp_path: Path) -> None:
+    file = _corrections(tmp_path, MISREAD, Correction("test/ab-0.png", "ab", "drop"))
+    done = CliRunner().invoke(evaluate, [str(data), "--json", "--corrections", file])
+    figures = json.loads(done.stdout)
+    corrected = figures["corrected"]
+    assert (figures["images"], figures["exact_match"]) == (3, pytest.approx(2 / 3))
+    assert (corrected["images"], corrected["exact_match"], corrected["cer"]) == (2, 1.0, 0.0)
+    assert len(corrected["digest"]) == 32
+    assert figures["corrections"].startswith(f"{file}, 1 changed, 1 dropped")
+
+
+@pytest.mark.usefixtures("models")
+def test_a_report_names_both_figures(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    file, report = _corrections(tmp_path, MISREAD), tmp_path / "report"
+    arguments = [str(data), "--corrections", file, "--report", str(report)]
+    assert CliRunner().invoke(evaluate, arguments).exit_code == 0
+    page = (report / "index.html").read_text(encoding="utf-8")
+    assert "exact match 66.7 % raw, 100.0 % corrected" in page
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        pytest.param(
+            [Correction("ad-2.png", "ad", "drop")], "Corrections are of labelled images", id="name"
+        ),
+        pytest.param(
+            [Correction("test/ad-2.png", "ab", "drop")], "which has 'ad'", id="another label"
+        ),
+        pytest.param(
+            [
+                Correction(f"test/{label}-{i}.png", label, "drop")
+                for i, label in enumerate(("ab", "cd", "ad"))
+            ],
+            "has no images in the split 'test'",
+            id="nothing left",
+        ),
+    ],
+)
+def test_corrections_that_do_not_fit_are_refused(
+    data: Path, tmp_path: Path, entries: list[Correction], message: str
+) -> None:
+    arguments = [str(data), "--corrections", _corrections(tmp_path, *entries)]
+    done = CliRunner().invoke(evaluate, arguments)
+    assert isinstance(done.exception, DatasetError)
+    assert message in str(done.exception)
 
 
 @pytest.mark.usefixtures("models")

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from cli.conftest import Refusal
 from crnn_captcha.bundle import read_bundle
 from crnn_captcha.cli.train import train
+from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.errors import ConfigError
 
 STEPS = 25  # of an epoch of `tiny_settings`
@@ -63,6 +64,7 @@ def test_what_is_left_out_is_the_default(trained: dict[str, Any], tmp_path: Path
     assert run("data.zip", "--out", tmp_path / "run").exit_code == 0
     assert trained["config"] == PRESETS[DEFAULT_PRESET]
     assert trained["resume"] is False
+    assert trained["corrections"] is None
 
 
 def test_switches(trained: dict[str, Any], tmp_path: Path) -> None:
@@ -71,6 +73,14 @@ def test_switches(trained: dict[str, Any], tmp_path: Path) -> None:
     assert trained["skip_broken"] is True
     assert trained["config"].training.tensorboard is True
     assert trained["config"].training.mixed_precision is True
+
+
+def test_corrections_are_read(trained: dict[str, Any], tmp_path: Path) -> None:
+    corrections = Corrections((Correction("train/ab-0.png", "ab", "drop"),))
+    corrections.write(tmp_path / "corrections.csv")
+    arguments = "--out", tmp_path / "run", "--corrections", tmp_path / "corrections.csv"
+    assert run("data.zip", *arguments).exit_code == 0
+    assert trained["corrections"] == corrections
 
 
 def test_an_option_counts_more_than_a_setting(trained: dict[str, Any], tmp_path: Path) -> None:
@@ -106,6 +116,7 @@ def test_help_teaches() -> None:
         (["--set", "batch_size=3"], "A setting has the form section.key=value, with a key of"),
         (["--set", "data.batch_size=0"], "A value in the settings doesn't fit: data.batch_size"),
         (["--seed", "99999999999"], "A value in the settings doesn't fit: seed is 0 to"),
+        (["--corrections", "no.csv"], "Corrections are a CSV with the header filename,label,dec"),
         ([], "There is no data at 'data.zip'."),
     ],
 )

@@ -23,7 +23,7 @@ from crnn_captcha.images import load_image
 from crnn_captcha.metrics import Interval
 from crnn_captcha.outcomes import EvaluationResult, Outcome, summarize
 from crnn_captcha.recognizer import Recognizer
-from crnn_captcha.training import comparison
+from crnn_captcha.training import budget, comparison
 from crnn_captcha.training.comparison import Comparison, Row, compare, parse_variant
 from crnn_captcha.training.config import PRESETS, Config, make_config
 from crnn_captcha.training.loop import TrainingResult, train
@@ -92,7 +92,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
         return summarize(outcomes, charset=Charset("01abo"), seconds=1.0)
 
     found = Trainings()
-    monkeypatch.setattr(comparison, "in_own_process", found)
+    monkeypatch.setattr(budget, "in_own_process", found)
     monkeypatch.setattr(comparison, "_measure", measure)
     return found
 

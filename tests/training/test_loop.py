@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from conftest import MakeConfig
 
+from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import ConfigError, DatasetError, LabelError, MissingExtraError, RunError
 from crnn_captcha.evaluation import evaluate
@@ -203,6 +204,39 @@ def test_broken_images_are_refused_or_left_out(
     assert result.skipped == 20
     assert "Broken images that were left out: 20." in result.summary()
     assert export(run, tmp_path / "again.onnx") == ExportResult(1.0)  # leaves them out as well
+
+
+def test_corrected_labels_are_learned_validated_and_exported(
+    captchas: Path, quick_config: MakeConfig, tmp_path: Path
+) -> None:
+    dataset = open_dataset(captchas)
+    (first, second, *_), validation = dataset.samples("train"), dataset.samples("validation")
+    corrections = Corrections(
+        (
+            Correction(first.name, first.label, "change", "zz"),
+            Correction(second.name, second.label, "drop"),
+            *(Correction(s.name, s.label, "change", "bb11") for s in validation),
+        )
+    )
+    run, config = tmp_path / "run", quick_config("training.epochs=1")
+    result = train(captchas, run, config, corrections=corrections, progress=False)
+    folder = RunFolder(run)
+    assert folder.load_config().data.charset == "01abz"
+    assert folder.own_corrections() == Corrections(
+        tuple(sorted(corrections.entries, key=lambda entry: entry.name))
+    )
+    said = f"Labels, those of validation too, by review: {1 + len(validation)} changed, 1 dropped"
+    assert said in result.summary()
+    corrected = corrections.apply(dataset)
+    read = evaluate(Recognizer(run), corrected, corrected.samples("validation"))
+    assert folder.read_history()[0]["val_cer"] == pytest.approx(read.cer)
+    assert export(run, tmp_path / "again.onnx") == ExportResult(1.0)
+    assert (tmp_path / "again.onnx").read_bytes() == folder.bundle.read_bytes()
+
+    with pytest.raises(RunError, match="goes on with the corrections that the run"):
+        train(captchas, run, folder.load_config(), corrections=Corrections(), resume=True)
+    again = train(captchas, run, folder.load_config(), resume=True, progress=False)
+    assert again.corrections == folder.own_corrections()
 
 
 def test_labels_too_long_for_the_time_steps_are_refused_before_anything_is_written(

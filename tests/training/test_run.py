@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from crnn_captcha.errors import ConfigError, RunError
+from crnn_captcha.corrections import Correction, Corrections
+from crnn_captcha.errors import ConfigError, DatasetError, RunError
 from crnn_captcha.training import run as run_module
 from crnn_captcha.training.config import PRESETS, change, make_config
 from crnn_captcha.training.run import HISTORY_COLUMNS, RunFolder, best_row, run_config
@@ -32,6 +33,7 @@ def test_things_lie_where_the_contract_says() -> None:
     folder = RunFolder(Path("run"))
     assert folder.config_file == Path("run/config.toml")
     assert folder.history_file == Path("run/history.csv")
+    assert folder.corrections == Path("run/corrections.csv")
     assert folder.best_model == Path("run/models/best_crnn_model.keras")
     assert folder.bundle == Path("run/bundle.onnx")
     assert folder.checkpoints == Path("run/checkpoint")
@@ -144,3 +146,60 @@ def test_a_resumed_run_refuses_another_configuration(
     )
     with pytest.raises(ConfigError, match=expected):
         run_config(started.path, preset=preset, settings=settings, resume=True)
+
+
+# --- corrections ----------------------------------------------------------------------------
+
+CORRECTIONS = Corrections((Correction("train/ab-0.png", "ab", "change", "ba"),))
+OTHERS = Corrections((Correction("train/ab-0.png", "ab", "drop"),))
+KEPT = Corrections((Correction("train/ab-0.png", "ab", "keep"),))
+
+
+@pytest.fixture
+def corrected(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "corrected")
+    folder.start(make_config("classic"), Path("data.zip"), weights=1, corrections=CORRECTIONS)
+    return folder
+
+
+def test_a_run_keeps_its_corrections(corrected: RunFolder) -> None:
+    assert corrected.facts()["corrections"] == CORRECTIONS.digest
+    assert corrected.own_corrections() == CORRECTIONS
+    assert corrected.own_corrections(CORRECTIONS) == CORRECTIONS
+
+
+def test_a_new_run_takes_those_given(tmp_path: Path) -> None:
+    assert RunFolder(tmp_path / "new").own_corrections(OTHERS) == OTHERS
+    assert RunFolder(tmp_path / "new").own_corrections() is None
+
+
+def test_a_run_without_corrections_has_none(started: RunFolder) -> None:
+    assert "corrections" not in started.facts()
+    assert started.own_corrections() is None
+    assert started.own_corrections(KEPT) is None  # they do nothing
+    assert not started.corrections.exists()
+
+
+@pytest.mark.parametrize(
+    ("run", "given", "received"),
+    [
+        pytest.param("corrected", OTHERS, "Received: others.", id="others"),
+        pytest.param("corrected", KEPT, "Received: others.", id="nothing instead of something"),
+        pytest.param("started", OTHERS, "Received: some, and it has none.", id="none so far"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_corrections(
+    request: pytest.FixtureRequest, run: str, given: Corrections, received: str
+) -> None:
+    folder: RunFolder = request.getfixturevalue(run)
+    with pytest.raises(RunError, match=received):
+        folder.own_corrections(given)
+
+
+def test_a_runs_own_corrections_are_not_to_be_touched(corrected: RunFolder) -> None:
+    OTHERS.write(corrected.corrections)
+    with pytest.raises(RunError, match=r"Received: others in .*corrections\.csv\. Put the right"):
+        corrected.own_corrections()
+    corrected.corrections.unlink()
+    with pytest.raises(DatasetError, match="can't be read"):
+        corrected.own_corrections()

@@ -37,38 +37,68 @@ DEFAULT_MODEL = "the bundle in the package"
     type=click.Path(path_type=Path),
     help="Write figures, tables and a page with examples into DIR.",
 )
+@click.option(
+    "--corrections",
+    "corrections_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Also measure by corrected labels, beside the raw ones.",
+)
 def evaluate(
-    data: Path, model: Path | None, split: Split, as_json: bool, report: Path | None
+    data: Path,
+    model: Path | None,
+    split: Split,
+    as_json: bool,
+    report: Path | None,
+    corrections_file: Path | None,
 ) -> None:
     """Read the images of DATA, a zip, a folder or a CSV, and compare the texts with the labels.
 
     Every image counts; one that can't be read counts as wrong, is named, and makes the command
     exit with 1.
+
+    FILE is what the page of `crnn-captcha check --labels` saves. With it, the main figures are
+    printed by the raw and by the corrected labels, side by side.
     """
     from crnn_captcha import evaluation
+    from crnn_captcha.corrections import read_corrections
     from crnn_captcha.dataset import open_dataset
     from crnn_captcha.recognizer import Recognizer
     from crnn_captcha.reporting import page
-    from crnn_captcha.wording import printable
+    from crnn_captcha.wording import percent, printable
 
     if report:
         page.prepare_report(report)
     recognizer = Recognizer(model)
     dataset = open_dataset(data, **_cut(recognizer.metadata.training))
     samples = dataset.samples(split)
+    corrections = read_corrections(corrections_file) if corrections_file else None
+    if corrections:
+        corrections.apply(dataset).samples(split)  # refuses those of other data, or of all images
     result = evaluation.evaluate(recognizer, dataset, samples, progress=True)
 
     facts = {"data": str(data), "split": split, "model": str(model or DEFAULT_MODEL)}
+    figures, comparison = result.to_dict(), ""
+    if corrections:
+        corrected = evaluation.correct(result, corrections, recognizer.charset)
+        comparison = evaluation.raw_and_corrected(result, corrected)
+        facts["corrections"] = (
+            f"{corrections_file}, {corrections.summary}: exact match "
+            f"{percent(result.exact_match)} raw, {percent(corrected.exact_match)} corrected"
+        )
+        figures["corrected"] = {"digest": corrections.digest, **corrected.to_dict()}
     if report:
         written = page.write_report(
             result, report, dataset=dataset, pipeline=recognizer.pipeline, facts=facts
         )
     if as_json:
-        click.echo(json.dumps({**facts, **result.to_dict()}))
+        click.echo(json.dumps({**facts, **figures}))
     else:
         named = ", ".join(f"{name}: {printable(facts[name])}" for name in facts)
         click.echo(f"{named}\n\n{result.to_markdown()}\n{result.summary}")
         click.echo(result.coverage_summary)
+        if comparison:
+            click.echo(f"\n{comparison}")
         if report:
             click.echo(f"Report: {printable(str(written))}")
     if result.broken:

@@ -17,6 +17,8 @@ import click
 @click.option("--resume", is_flag=True, help="Go on from the run's newest checkpoint.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE",
               help="Set any value of the configuration; may be given several times.")  # fmt: skip
+@click.option("--corrections", metavar="FILE", type=click.Path(path_type=Path),
+              help="Corrections of labels, as the page of `check --labels` saves.")  # fmt: skip
 @click.option("--skip-broken", is_flag=True, help="Leave out images that can't be read.")
 @click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard into the run.")
 @click.option("--mixed-precision", is_flag=True, help="Compute in 16 bits where that is faster.")
@@ -28,6 +30,7 @@ def train(
     seed: int | None,
     resume: bool,
     settings: tuple[str, ...],
+    corrections: Path | None,
     skip_broken: bool,
     tensorboard: bool,
     mixed_precision: bool,
@@ -48,6 +51,7 @@ def train(
       crnn-captcha train captchas.zip --out runs/wide --set data.batch_size=64
     """  # noqa: D301
     from crnn_captcha import training
+    from crnn_captcha.corrections import read_corrections
 
     options = {
         "training.epochs": epochs,
@@ -57,7 +61,14 @@ def train(
     }
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
     config = training.run_config(out, preset=preset, settings=[*settings, *given], resume=resume)
-    result = training.train(data, out, config, resume=resume, skip_broken=skip_broken)
+    result = training.train(
+        data,
+        out,
+        config,
+        corrections=read_corrections(corrections) if corrections else None,
+        resume=resume,
+        skip_broken=skip_broken,
+    )
     click.echo(result.summary())
     if result.interrupted:
         raise SystemExit(1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from crnn_captcha.dataset import open_dataset
-from crnn_captcha.errors import ConfigError, RunError
+from crnn_captcha.errors import ConfigError
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.files import write_text
 from crnn_captcha.metrics import Interval, sign_test
@@ -27,12 +26,10 @@ from crnn_captcha.outcomes import EvaluationResult
 from crnn_captcha.progress import say
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.reporting.figures import comparison_curves, save_figure
+from crnn_captcha.training.budget import check_free, check_minutes, train_within
 from crnn_captcha.training.config import Config, change, make_config
-from crnn_captcha.training.loop import train
 from crnn_captcha.training.preparation import cut
-from crnn_captcha.training.process import in_own_process
 from crnn_captcha.training.run import RunFolder
-from crnn_captcha.training.timing import epoch_seconds
 
 
 @dataclass(frozen=True)
@@ -139,24 +136,21 @@ def compare(
         DatasetError, LabelError: as `train` raises them.
     """
     out = Path(out)
-    if not 0 < minutes < math.inf:
-        raise ConfigError(f"The minutes of a training are more than 0. Received: {minutes}.")
+    check_minutes(minutes)
     configs = {variant: parse_variant(variant, settings) for variant in variants}
     _check_comparable(variants, configs)
     if any("training.epochs" in given for given in (*settings, *variants)):
         raise ConfigError("A comparison chooses training.epochs by its minutes. Leave them out.")
-    if out.exists() and (not out.is_dir() or (not resume and any(out.iterdir()))):
-        raise RunError(
-            f"A new comparison needs a new or empty folder. Received: {out}. "
-            "Go on with the one in it by --resume, or name another folder."
-        )
+    check_free(out, "comparison", resume=resume)
     results: dict[str, EvaluationResult] = {}
     comparison = Comparison((), 0, interrupted=True)
     for variant, config in configs.items():
         if progress:
             say(f"== {variant} ({len(results) + 1} of {len(configs)})")
         folder = RunFolder(out / _folder_name(variant))
-        done = _train(data, folder, config, minutes, skip_broken=skip_broken, progress=progress)
+        done = train_within(
+            data, folder, config, minutes, skip_broken=skip_broken, progress=progress
+        )
         if not done:
             return comparison
         results[variant] = _measure(data, folder, config)
@@ -199,56 +193,6 @@ def _check_comparable(variants: Sequence[str], configs: dict[str, Config]) -> No
 def _folder_name(variant: str) -> str:
     """The variant as far as file names go: `standard-model.neck-attention`."""
     return re.sub(r"[^\w.]+", "-", variant.strip()).strip("-")
-
-
-def _train(
-    data: str | Path,
-    folder: RunFolder,
-    config: Config,
-    minutes: float,
-    *,
-    skip_broken: bool,
-    progress: bool,
-) -> bool:
-    """Trains what isn't trained yet. Returns whether it came to its end."""
-    if folder.exists:
-        config = _begun(folder, config)
-    else:
-        seconds = in_own_process(epoch_seconds, data, config, skip_broken=skip_broken)
-        epochs = max(1, round(60 * minutes / seconds))
-        if progress:
-            say(f"An epoch takes about {seconds:.0f} s: {epochs} of them.")
-        config = change(config, [f"training.epochs={epochs}", f"training.patience={epochs}"])
-    if folder.bundle.is_file() and len(folder.read_history()) == config.training.epochs:
-        return True
-    result = in_own_process(
-        train,
-        data,
-        folder.path,
-        config,
-        resume=folder.exists,
-        skip_broken=skip_broken,
-        progress=progress,
-    )
-    return not result.interrupted
-
-
-def _begun(folder: RunFolder, config: Config) -> Config:
-    """The run's own configuration: its epochs and charset were found when it was started."""
-    begun = folder.load_config()
-    same = dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, charset=config.data.charset or begun.data.charset),
-        training=dataclasses.replace(
-            config.training, epochs=begun.training.epochs, patience=begun.training.patience
-        ),
-    )
-    if begun != same:
-        raise ConfigError(
-            f"--resume goes on with the configuration in {folder.config_file}. Received: other "
-            "settings. Give the same ones, or compare in another folder."
-        )
-    return begun
 
 
 def _measure(data: str | Path, folder: RunFolder, config: Config) -> EvaluationResult:

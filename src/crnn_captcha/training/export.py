@@ -246,7 +246,9 @@ def _open_data(path: str | Path | None, folder: RunFolder, config: Config) -> Da
             f"An export is checked on the run's data. Received: {where}, which isn't there. "
             "Say where the data lie now: export RUN --out FILE --data DATA."
         )
-    return open_dataset(where, **cut(config.data))
+    dataset = open_dataset(where, **cut(config.data))
+    corrections = folder.own_corrections()
+    return corrections.apply(dataset) if corrections else dataset
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from crnn_captcha.corrections import Corrections
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import MissingExtraError, RunError
 from crnn_captcha.progress import say
@@ -37,6 +38,7 @@ class TrainingResult:
         reason: why it ended, for people to read.
         interrupted: whether it was told to stop, and `--resume` would go on.
         skipped: broken images that were left out.
+        corrections: of the labels that it learned from and was validated with.
     """
 
     run: Path
@@ -45,6 +47,7 @@ class TrainingResult:
     reason: str
     interrupted: bool
     skipped: int
+    corrections: Corrections | None = None
 
     def summary(self) -> str:
         """What came out and what to do next, for people to read."""
@@ -57,6 +60,8 @@ class TrainingResult:
             )
         if self.skipped:
             lines.append(f"Broken images that were left out: {self.skipped}.")
+        if self.corrections:
+            lines.append(f"Labels, those of validation too, by review: {self.corrections.summary}.")
         lines.append(f"Look at it: {self.run / 'report' / 'index.html'}")
         if self.interrupted:
             lines.append(f"Go on:      crnn-captcha train DATA --out {self.run} --resume")
@@ -70,6 +75,7 @@ def train(
     run: str | Path,
     config: Config,
     *,
+    corrections: Corrections | None = None,
     resume: bool = False,
     skip_broken: bool = False,
     progress: bool = True,
@@ -84,15 +90,19 @@ def train(
         data: zip, folder or CSV.
         run: the run folder: new, empty, or with `resume` one to go on with.
         config: from `make_config` or `run_config`; a resumed run's own, if there is one.
+        corrections: of the labels to learn from and to validate with; the run keeps a copy, which
+            a resumed run goes on with.
         resume: go on from the newest checkpoint in `run`; starts anew where there is no run.
         skip_broken: leave broken images out instead of refusing to train.
         progress: print progress, with the time left, to standard error.
 
     Raises:
-        DatasetError: if the data can't be used, or hold broken images.
+        DatasetError: if the data can't be used, hold broken images, or aren't those of the
+            corrections.
         LabelError: if a label doesn't fit the charset or the time steps.
         ConfigError: if the network can't be built, or is too large for a bundle.
-        RunError: if `run` can't be used, the data changed since, or the loss isn't finite.
+        RunError: if `run` can't be used, data or corrections changed since, or the loss isn't
+            finite.
         MissingExtraError: if logs for TensorBoard are asked for, and it isn't installed.
     """
     folder = RunFolder(Path(run))
@@ -102,6 +112,8 @@ def train(
     if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingExtraError("Writing logs for TensorBoard", "tensorboard")
     dataset = open_dataset(data, **cut(config.data))
+    if corrections := folder.own_corrections(corrections):
+        dataset = corrections.apply(dataset)
     prepared = prepare(dataset, config, skip_broken=skip_broken, progress=progress)
     characters = prepared.charset.characters
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, charset=characters))
@@ -115,7 +127,9 @@ def train(
     for batches in (prepared.learning, prepared.validation):
         check_labels_fit(networks.reader, batches)
     if not continued:
-        folder.start(config, Path(data), weights=networks.reader.count_params())
+        folder.start(
+            config, Path(data), weights=networks.reader.count_params(), corrections=corrections
+        )
     epochs = Epochs(folder, config, networks, prepared, progress=progress)
     if continued:
         epochs.restore()
@@ -132,7 +146,9 @@ def train(
     write_training_report(folder, prepared.validation, progress=progress)
     history, best = epochs.state.history, epochs.state.best_epoch
     row = history[best - 1] if best else {}
-    return TrainingResult(folder.path, len(history), row, reason, interrupted, prepared.skipped)
+    return TrainingResult(
+        folder.path, len(history), row, reason, interrupted, prepared.skipped, corrections
+    )
 
 
 def build_networks(config: Config, num_classes: int, steps_per_epoch: int) -> Networks:

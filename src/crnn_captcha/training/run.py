@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from crnn_captcha.corrections import Corrections, read_corrections
 from crnn_captcha.errors import ConfigError, RunError
 from crnn_captcha.files import write_text
 from crnn_captcha.training.config import (
@@ -68,6 +69,11 @@ class RunFolder:
         return self.path / "checkpoint"
 
     @property
+    def corrections(self) -> Path:
+        """Corrections of the labels that it was trained with, where there were any."""
+        return self.path / "corrections.csv"
+
+    @property
     def report(self) -> Path:
         """Curves and pictures."""
         return self.path / "report"
@@ -95,15 +101,48 @@ class RunFolder:
                 f"{go_on} another folder."
             )
 
-    def start(self, config: Config, data: Path, *, weights: int) -> None:
+    def start(
+        self, config: Config, data: Path, *, weights: int, corrections: Corrections | None = None
+    ) -> None:
         """Writes the configuration of a new run, and facts about its training.
 
         Args:
             config: of the run.
             data: where its data lie.
             weights: of the network that reads.
+            corrections: of the data's labels; the run keeps a copy of them.
         """
-        write_text(self.config_file, to_toml(config, _facts(data) | {"weights": str(weights)}))
+        facts = _facts(data) | {"weights": str(weights)}
+        if corrections and corrections.digest:
+            corrections.write(self.corrections)  # first: with a configuration the run exists
+            facts["corrections"] = corrections.digest
+        write_text(self.config_file, to_toml(config, facts))
+
+    def own_corrections(self, given: Corrections | None = None) -> Corrections | None:
+        """The corrections to train with: those given for a new run, else the run's own.
+
+        Raises:
+            RunError: if the run has others than those given, or its own were changed since.
+            DatasetError: if its own can't be read.
+        """
+        if not self.exists:
+            return given
+        digest = self.facts().get("corrections", "")
+        if given is not None and given.digest != digest:
+            raise RunError(
+                f"--resume goes on with the corrections that the run in {self.path} was started "
+                f"with. Received: {'others' if digest else 'some, and it has none'}. Leave "
+                "--corrections out, or train into another folder."
+            )
+        if not digest:
+            return None
+        own = read_corrections(self.corrections)
+        if own.digest != digest:
+            raise RunError(
+                f"A run keeps the corrections that it was started with. Received: others in "
+                f"{self.corrections}. Put the right ones back, or train into another folder."
+            )
+        return own
 
     def load_config(self) -> Config:
         """The configuration of the run.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crnn_captcha.corrections import Corrections
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.loop import build_networks
@@ -17,7 +18,13 @@ WARM_UP_STEPS = 3  # the first ones also trace and plan
 MEASURED_STEPS = 24
 
 
-def epoch_seconds(data: str | Path, config: Config, *, skip_broken: bool = False) -> float:
+def epoch_seconds(
+    data: str | Path,
+    config: Config,
+    *,
+    corrections: Corrections | None = None,
+    skip_broken: bool = False,
+) -> float:
     """How long an epoch of training will take, by steps on batches from all over an epoch.
 
     Seeds and precision of Keras are set by it: best called in a process of its own.
@@ -26,6 +33,8 @@ def epoch_seconds(data: str | Path, config: Config, *, skip_broken: bool = False
         DatasetError, LabelError, ConfigError: as `train` raises them.
     """
     dataset = open_dataset(data, **cut(config.data))
+    if corrections:
+        dataset = corrections.apply(dataset)
     prepared = prepare(dataset, config, skip_broken=skip_broken, progress=False)
     learning, validation = prepared.learning, prepared.validation
     networks = build_networks(config, prepared.charset.num_classes, len(learning))

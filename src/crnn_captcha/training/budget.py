@@ -1,0 +1,120 @@
+"""A training that fits its minutes, in a process of its own, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+from crnn_captcha.corrections import Corrections
+from crnn_captcha.errors import ConfigError, RunError
+from crnn_captcha.progress import say
+from crnn_captcha.training.config import Config, change
+from crnn_captcha.training.loop import train
+from crnn_captcha.training.process import in_own_process
+from crnn_captcha.training.run import RunFolder
+from crnn_captcha.training.timing import epoch_seconds
+
+
+def check_minutes(minutes: float) -> None:
+    """Makes sure that a training may take so long.
+
+    Raises:
+        ConfigError: if it may not.
+    """
+    if not 0 < minutes < math.inf:
+        raise ConfigError(f"The minutes of a training are more than 0. Received: {minutes}.")
+
+
+def check_free(folder: Path, what: str, *, resume: bool) -> None:
+    """Makes sure that several runs may be kept in a folder.
+
+    Args:
+        folder: of the runs.
+        what: they are for, such as `comparison`.
+        resume: whether there may be some already.
+
+    Raises:
+        RunError: if something else is there.
+    """
+    if folder.exists() and (not folder.is_dir() or (not resume and any(folder.iterdir()))):
+        raise RunError(
+            f"A new {what} needs a new or empty folder. Received: {folder}. "
+            "Go on with the one in it by --resume, or name another folder."
+        )
+
+
+def train_within(
+    data: str | Path,
+    folder: RunFolder,
+    config: Config,
+    minutes: float,
+    *,
+    epochs: int | None = None,
+    corrections: Corrections | None = None,
+    skip_broken: bool,
+    progress: bool,
+) -> bool:
+    """Trains for about so many minutes what isn't trained yet.
+
+    Args:
+        data: zip, folder or CSV.
+        folder: of the run; a run in it is gone on with.
+        config: whose epochs don't count.
+        minutes: that become epochs, by steps that are timed beforehand.
+        epochs: instead of the minutes.
+        corrections: of the data's labels.
+        skip_broken: leave broken images out.
+        progress: say on standard error how it goes.
+
+    Returns:
+        Whether it came to its end.
+
+    Raises:
+        ConfigError: if the run in the folder has another configuration.
+        RunError: if the process of the training died, or as `train` raises it.
+        DatasetError, LabelError: as `train` raises them.
+    """
+    if folder.exists:
+        config = _begun(folder, config)
+    else:
+        if epochs is None:
+            seconds = in_own_process(
+                epoch_seconds, data, config, corrections=corrections, skip_broken=skip_broken
+            )
+            epochs = max(1, round(60 * minutes / seconds))
+            if progress:
+                say(f"An epoch takes about {seconds:.0f} s: {epochs} of them.")
+        config = change(config, [f"training.epochs={epochs}", f"training.patience={epochs}"])
+    if folder.bundle.is_file() and len(folder.read_history()) == config.training.epochs:
+        folder.own_corrections(corrections)  # refuses others
+        return True
+    result = in_own_process(
+        train,
+        data,
+        folder.path,
+        config,
+        corrections=corrections,
+        resume=folder.exists,
+        skip_broken=skip_broken,
+        progress=progress,
+    )
+    return not result.interrupted
+
+
+def _begun(folder: RunFolder, config: Config) -> Config:
+    """The run's own configuration: its epochs and charset were found when it was started."""
+    begun = folder.load_config()
+    same = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, charset=config.data.charset or begun.data.charset),
+        training=dataclasses.replace(
+            config.training, epochs=begun.training.epochs, patience=begun.training.patience
+        ),
+    )
+    if begun != same:
+        raise ConfigError(
+            f"--resume goes on with the configuration in {folder.config_file}. Received: other "
+            "settings. Give the same ones, or use another folder."
+        )
+    return begun
