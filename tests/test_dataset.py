@@ -371,6 +371,6 @@ def test_folds_are_alike_and_go_by_the_file_name_alone() -> None:
 
 
 def test_folds_do_not_go_by_the_splits(tmp_path: Path) -> None:
-    data = write_folder(tmp_path / "data", [f"ab-{i}.png" for i in range(300)])
+    data = write_folder(tmp_path / "data", [f"ab-{i}.png" for i in range(600)])
     validation = open_dataset(data).samples("validation")
     assert {fold_of(sample.name, 5) for sample in validation} == {0, 1, 2, 3, 4}

@@ -46,6 +46,7 @@ if keras.backend.backend() != "tensorflow":
         f"'{keras.backend.backend()}'. Unset KERAS_BACKEND, or set it to tensorflow."
     )
 
+from crnn_captcha.training.audit import Audit, audit_labels
 from crnn_captcha.training.comparison import Comparison, compare
 from crnn_captcha.training.config import DEFAULT_PRESET, PRESETS, Config, make_config
 from crnn_captcha.training.data import CaptchaDataGenerator
@@ -58,11 +59,13 @@ from crnn_captcha.training.run import run_config
 __all__ = [
     "DEFAULT_PRESET",
     "PRESETS",
+    "Audit",
     "CaptchaDataGenerator",
     "Comparison",
     "Config",
     "Networks",
     "TrainingResult",
+    "audit_labels",
     "compare",
     "ctc_loss",
     "export",
