@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from cli.conftest import Refusal
 from crnn_captcha.cli.check import check
 from crnn_captcha.errors import DatasetError
+from crnn_captcha.suspects import Suspect
 
 
 def make_folder(path: Path, names: list[str]) -> Path:
@@ -118,3 +121,87 @@ def test_data_that_cannot_be_opened_is_an_error_of_ours(tmp_path: Path) -> None:
     result = run(tmp_path / "nothing")
     assert isinstance(result.exception, DatasetError)
     assert "There is no data at" in str(result.exception)
+
+
+# --- labels ---------------------------------------------------------------------------------
+
+SUSPECT = Suspect("train/ab-0.png", "ab", "ba", 1e-9, 0.9, "other", 6.0)
+
+
+@pytest.fixture
+def audited(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the command hands to `training.audit_labels`, which isn't called."""
+    from crnn_captcha import training
+
+    given: dict[str, Any] = {}
+
+    def record(data: Path, out: Path, config: Any, **options: Any) -> training.Audit:
+        given.update(data=data, out=out, config=config, options=options)
+        return training.Audit((SUSPECT,), 40, (), interrupted=data == Path("stop"))
+
+    monkeypatch.setattr(training, "audit_labels", record)
+    return given
+
+
+def test_labels_are_audited_as_asked_for(audited: dict[str, Any], tmp_path: Path) -> None:
+    result = run(
+        "data.zip", "--labels", "--report", tmp_path, "--folds", "3", "--minutes", "0.5",
+        "--preset", "small", "--set", "seed=4", "--split", "test", "--skip-broken", "--resume",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert (audited["data"], audited["out"]) == (Path("data.zip"), tmp_path)
+    assert (audited["config"].preset, audited["config"].seed) == ("small", 4)
+    assert audited["options"] == {
+        "folds": 3, "minutes": 0.5, "split": "test", "skip_broken": True, "resume": True,
+    }  # fmt: skip
+    assert "| train/ab-0.png | ab    | ba   | 90.0 %" in result.stdout
+    assert f"Look at them: {tmp_path / 'review.html'}\n" in result.stderr
+
+
+def test_an_audit_needs_no_options(audited: dict[str, Any]) -> None:
+    from crnn_captcha.training import DEFAULT_PRESET, make_config
+
+    result = run("data.zip", "--labels", "--json")
+    assert result.exit_code == 0
+    (suspect,) = json.loads(result.stdout)["suspects"]
+    assert (suspect["name"], suspect["reason"]) == ("train/ab-0.png", "other")
+    assert audited["config"] == make_config(DEFAULT_PRESET)
+    assert (audited["out"], audited["options"]) == (Path("runs/labels"), {})
+
+
+def test_a_stopped_audit_exits_with_1(audited: dict[str, Any]) -> None:
+    result = run("stop", "--labels")
+    assert result.exit_code == 1
+    assert "Go on by the same command with --resume." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--folds", "3", "--set", "seed=1"], "These are of --labels: --folds, --set. Add"),
+        (["--skip-broken"], "These are of --labels: --skip-broken. Add --labels or leave"),
+        (["--labels", "--folds", "1"], "1 is not in the range x>=2"),
+        (["--labels", "--minutes", "0"], "0.0 is not in the range x>0"),
+        (["--labels", "--split", "validation"], "'validation' is not one of"),
+    ],
+)
+def test_options_that_do_not_fit_are_wrong_use(
+    good: Path, arguments: list[str], message: str
+) -> None:
+    result = run(good, *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "best"], "A preset is one of classic, standard, small. Received: 'best'."),
+        (["--set", "sed=1"], "A setting has the form section.key=value"),
+        ([], "There is no data at 'data.zip'."),
+    ],
+)
+def test_an_audit_that_cannot_be_is_one_line(
+    refusal: Refusal, arguments: list[str], message: str
+) -> None:
+    assert refusal("check", "data.zip", "--labels", *arguments).startswith(message)

@@ -233,7 +233,8 @@ def test_corrected_labels_are_learned_validated_and_exported(
     assert export(run, tmp_path / "again.onnx") == ExportResult(1.0)
     metadata = Recognizer(tmp_path / "again.onnx").metadata
     assert metadata == Recognizer(run).metadata
-    assert metadata.training["temperature_fit"]["images"] == len(validation)
+    fit: Any = metadata.training["temperature_fit"]
+    assert fit["images"] == len(validation)
     assert metadata.training["corrections"] == corrections.digest
 
     with pytest.raises(RunError, match="goes on with the corrections that the run"):

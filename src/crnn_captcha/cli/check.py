@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,6 +18,7 @@ from crnn_captcha.inspection import KINDS, Finding, Inspection, Spread, inspect
 TIME_STEPS = min(495 // 16, 64 // 4)
 BAR_WIDTH = 40
 SHOWN = 5
+AUDIT = Path("runs") / "labels"
 
 
 @click.command()
@@ -29,11 +31,38 @@ SHOWN = 5
     help="Time steps of the network: labels that need more are found.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(data: Path, time_steps: int, as_json: bool) -> None:
+@click.option("--labels", is_flag=True, help="Look for wrong labels instead, by short trainings.")
+@click.option("--report", metavar="DIR", type=click.Path(path_type=Path),
+              help=f"With --labels: folder of page and trainings (left out: {AUDIT}).")  # fmt: skip
+@click.option("--folds", type=click.IntRange(min=2), help="With --labels: parts of the data (4).")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True),
+              help="With --labels: train about so long for each part (10).")  # fmt: skip
+@click.option("--preset", help="With --labels: what to train.")
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE",
+              help="With --labels: set a value of the configuration.")  # fmt: skip
+@click.option("--split", type=click.Choice(["train", "test"]),
+              help="With --labels: whose labels to look at (train, with validation).")  # fmt: skip
+@click.option("--skip-broken", is_flag=True, help="With --labels: leave out broken images.")
+@click.option("--resume", is_flag=True, help="With --labels: go on; what is done isn't repeated.")
+def check(data: Path, time_steps: int, as_json: bool, labels: bool, **audit: Any) -> None:
     """Look for what would spoil a training on DATA, a zip, a folder or a CSV.
 
     Exits with 1 when something was found that would.
+
+    With --labels, networks are trained on a part of DATA each and read the rest; the labels most
+    likely wrong come first, on a page that opens offline and saves what you decide as
+    corrections.csv, for `train` and `evaluate` with --corrections. DATA are never changed. Exits
+    with 1 when it was stopped.
     """
+    given = {name: value for name, value in audit.items() if value}
+    if labels:
+        _audit(data, as_json=as_json, **given)
+        return
+    if given:
+        names = ", ".join(
+            f"--{name.replace('_', '-')}".replace("settings", "set") for name in given
+        )
+        raise click.UsageError(f"These are of --labels: {names}. Add --labels or leave them out.")
     inspection = inspect(open_dataset(data), time_steps=time_steps, progress=not as_json)
     if as_json:
         click.echo(json.dumps(_to_json(data, inspection)))
@@ -41,6 +70,27 @@ def check(data: Path, time_steps: int, as_json: bool) -> None:
         click.echo("\n".join(_report(data, inspection)))
     if inspection.spoiling:
         raise SystemExit(1)
+
+
+def _audit(
+    data: Path,
+    *,
+    as_json: bool,
+    report: Path = AUDIT,
+    preset: str | None = None,
+    settings: Sequence[str] = (),
+    **options: Any,
+) -> None:
+    """Looks for wrong labels; `options` are those of `training.audit_labels`."""
+    from crnn_captcha import training
+
+    config = training.make_config(preset or training.DEFAULT_PRESET, settings)
+    found = training.audit_labels(data, report, config, **options)
+    click.echo(found.to_json() if as_json else found.to_markdown(), nl=False)
+    if found.interrupted:
+        click.echo("Stopped. Go on by the same command with --resume.", err=True)
+        raise SystemExit(1)
+    click.echo(f"Look at them: {click.format_filename(report / 'review.html')}", err=True)
 
 
 def _to_json(data: Path, inspection: Inspection) -> dict[str, object]:
