@@ -16,59 +16,43 @@ def held_out(label: str, text: str, p_label: float, p_text: float, name: str = "
     return HeldOut(name or f"{label}-{text}.png", label, text, *logs)
 
 
-USUAL = [held_out("kangar00", "kangar00", 0.9, 0.9, f"{i}.png") for i in range(200)]
-
-
-def ranked(*readings: HeldOut) -> list[str]:
-    """Labels and texts of the suspects among many that were read as their labels."""
-    return [f"{s.label} {s.text}" for s in rank([*USUAL, *readings])]
-
-
 def test_what_was_read_as_its_label_is_no_suspect() -> None:
-    assert rank(USUAL) == ()
+    assert rank([held_out("kangar00", "kangar00", 0.9, 0.9)]) == ()
     assert rank([]) == ()
 
 
 def test_a_suspect_says_what_was_read_and_how_probable_both_are() -> None:
-    (suspect,) = rank([*USUAL, held_out("kang", "kong", 1e-6, 0.75, "train/kang.png")])
+    (suspect,) = rank([held_out("kang", "kong", 1e-6, 0.0625, "train/kang.png")])
     assert (suspect.name, suspect.label, suspect.text) == ("train/kang.png", "kang", "kong")
     assert suspect.label_probability == pytest.approx(1e-6)
-    assert suspect.confidence == pytest.approx(0.75)
+    assert suspect.confidence == pytest.approx(0.0625)
     assert suspect.reason == "other"
-    # 400 other a's, none of them read as o
-    assert suspect.evidence == pytest.approx(0.75 * math.log(402))
+    assert suspect.evidence == pytest.approx(0.5 * math.log(0.0625e6))  # 0.5 a character
 
 
 @pytest.mark.parametrize(
     ("worse", "better"),
     [
-        pytest.param(("kang", "kong", 1e-9, 0.6), ("k0", "ko", 1e-9, 0.99), id="look-alikes"),
+        pytest.param(("kang", "kong", 1e-6, 0.6), ("k0l", "ko1", 1e-9, 0.99), id="look-alikes"),
         pytest.param(("kang", "kong", 1e-6, 0.6), ("gang", "gong", 0.3, 0.6), id="a close call"),
-        pytest.param(("kang", "kong", 1e-6, 0.9), ("gang", "gong", 1e-9, 0.2), id="unsure reader"),
-        pytest.param(("kang", "rk0a", 1e-30, 0.6), ("gang", "gong", 1e-30, 0.6), id="swapped"),
-        pytest.param(("kng", "kang", 0.0, 0.6), ("gang", "gong", 0.1, 0.6), id="no path at all"),
+        pytest.param(("kang", "kong", 1e-6, 0.9), ("gang", "gong", 1e-8, 0.01), id="a hard image"),
+        pytest.param(("kang", "rk0a", 1e-30, 0.6), ("gang", "gong", 1e-9, 0.6), id="swapped"),
+        pytest.param(("kng", "kang", 0.0, 0.6), ("gang", "gong", 1e-99, 0.6), id="no path at all"),
+        pytest.param(("k0l", "ko1", 1e-9, 0.9), ("k0", "ko", 1e-9, 0.9), id="more look-alikes"),
+        pytest.param(("k0", "ko", 0.1, 0.9), ("g0", "go", 0.8, 0.9), id="surer look-alikes"),
     ],
 )
 def test_the_worse_label_comes_first(
     worse: tuple[str, str, float, float], better: tuple[str, str, float, float]
 ) -> None:
-    suspects = [held_out(*worse), held_out(*better)]
-    expected = [f"{worse[0]} {worse[1]}", f"{better[0]} {better[1]}"]
-    assert ranked(*suspects) == ranked(*reversed(suspects)) == expected
+    readings = [held_out(*worse), held_out(*better)]
+    assert [s.label for s in rank(readings)] == [worse[0], better[0]]
+    assert rank(reversed(readings)) == rank(readings)
 
 
-def test_what_is_often_misread_is_weak_evidence() -> None:
-    usual = [held_out("gnu", "gnn", 1e-9, 0.9, f"u{i}.png") for i in range(40)]
-    rare = held_out("gnu", "gku", 1e-4, 0.6, "rare.png")
-    suspects = rank([*USUAL, *usual, rare])
-    assert suspects[0].name == "rare.png"
-    assert len(suspects) == 41
-
-
-def test_letters_that_are_often_left_out_are_weak_evidence() -> None:
-    usual = [held_out("rag", "ra", 1e-9, 0.9, f"g{i}.png") for i in range(40)]
-    added = held_out("rag", "rang", 1e-4, 0.6, "added.png")
-    assert rank([*USUAL, *usual, added])[0].name == "added.png"
+def test_equals_come_by_their_names() -> None:
+    readings = [held_out("ab", "ba", 0.1, 0.6, name) for name in ("b.png", "a.png")]
+    assert [s.name for s in rank(readings)] == ["a.png", "b.png"]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +62,7 @@ def test_letters_that_are_often_left_out_are_weak_evidence() -> None:
         ("1il0", "lllo", "look-alike"),
         ("a0b", "ab", "missing glyph"),
         ("a0b", "", "missing glyph"),
+        ("o", "00", "different length"),
         ("ab", "a0b", "different length"),
         ("abcd", "xb", "different length"),
         ("ab", "ax", "other"),

@@ -1,23 +1,25 @@
 """Which labels are probably wrong, by what readers make of images that they haven't learned from.
 
-Each label's own probability is put against that of the best reading (Müller and Markert 2019,
-"Identifying Mislabeled Instances in Classification Datasets", arXiv 1912.05283). That alone would
-put what every reader mistakes, o for 0, above plain errors. So, as in confident learning (Northcutt
-et al. 2019, arXiv 1911.00068, section 3), what counts is how such a reading stands out against the
-confusions among all images: of each character, how often it is read as another one. A label is
-taken to be only as improbable as both say, and the evidence against it is
+The evidence against a label, in nats, is
 
-    confidence * log(1 / max(probability of label / probability of text, rate of such misreading))
+    confidence of a character * log(probability of the text / probability of the label)
 
-in nats: the term of the text in a Kullback-Leibler divergence. A reader that is unsure of its text
-has little against a label, however improbable that is.
+where the text is what was read, and the confidence of a character the geometric mean of the text's
+probability over its characters. That readers must not have learned from what they judge is from
+confident learning (Northcutt et al. 2019, arXiv 1911.00068, section 3); that labels are ranked by
+what such a reader gives them, from Müller and Markert 2019, "Identifying Mislabeled Instances in
+Classification Datasets", arXiv 1912.05283. Their label's own probability is small wherever an image
+is hard to read; against the best text's, such images cancel out, and an unsure reader counts less.
+
+Between look-alikes a reader may be sure for no good reason: where label and text differ in nothing
+else, the odds count as 2 to 1 at most for each of them, so that such labels come after plain errors.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -33,9 +35,8 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
         "other": "The label has other characters than were read.",
     }
 )
-LOOKALIKE_RATE = 0.5  # at least so often look-alikes are mistaken, however few there are to count
-
-Kind = tuple[str, str]  # a character of a label and what was read; '' where there is none
+LOOKALIKE_ODDS = 2.0  # at most, of a text against a label, for each look-alike
+LEAST_LOG = math.log(sys.float_info.min)  # of a probability: what no path spells has no logarithm
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Suspect:
         label_probability: posterior of the label, 0 to 1.
         confidence: posterior of the text, 0 to 1.
         reason: why it is suspected, a key of `REASONS`.
-        evidence: against the label, in nats, from 0.
+        evidence: against the label, in nats, 0 or more.
     """
 
     name: str
@@ -80,15 +81,9 @@ class Suspect:
     evidence: float
 
 
-def rank(readings: Sequence[HeldOut]) -> tuple[Suspect, ...]:
-    """The labels that weren't read, those most likely wrong first.
-
-    Args:
-        readings: of all images, those that were read as their labels say, too: they tell what is
-            usual.
-    """
-    habits = _Habits(readings)
-    suspects = [_suspect(reading, habits) for reading in readings if reading.text != reading.label]
+def rank(readings: Iterable[HeldOut]) -> tuple[Suspect, ...]:
+    """The labels that weren't read, those most likely wrong first."""
+    suspects = [_suspect(reading) for reading in readings if reading.text != reading.label]
     return tuple(sorted(suspects, key=lambda suspect: (-suspect.evidence, suspect.name)))
 
 
@@ -101,62 +96,23 @@ def explain(label: str, text: str) -> Reason:
     """
     if merge_lookalikes(label) == merge_lookalikes(text):
         return "look-alike"
-    if all(character and not read for character, read in _kinds(label, text)):
+    if all(read is None for _, read in edits(label, text)):
         return "missing glyph"
     return "other" if len(label) == len(text) else "different length"
 
 
-def _suspect(reading: HeldOut, habits: _Habits) -> Suspect:
-    confidence = math.exp(reading.text_log)
-    log_ratio = reading.label_log - reading.text_log
-    log_plausibility = max(log_ratio, habits.log_rate(reading.label, reading.text))
+def _suspect(reading: HeldOut) -> Suspect:
+    reason = explain(reading.label, reading.text)
+    evidence = max(0.0, reading.text_log - max(reading.label_log, LEAST_LOG))
+    if reason == "look-alike":
+        pairs = zip(reading.label, reading.text, strict=True)
+        evidence = min(evidence, math.log(LOOKALIKE_ODDS) * sum(a != b for a, b in pairs))
     return Suspect(
         reading.name,
         reading.label,
         reading.text,
         math.exp(reading.label_log),
-        confidence,
-        explain(reading.label, reading.text),
-        confidence * max(0.0, -log_plausibility),
+        math.exp(reading.text_log),
+        reason,
+        math.exp(reading.text_log / max(1, len(reading.text))) * evidence,
     )
-
-
-class _Habits:
-    """How often characters are misread, over all images."""
-
-    def __init__(self, readings: Iterable[HeldOut]) -> None:
-        self._misread: Counter[Kind] = Counter()
-        self._characters: Counter[str] = Counter()
-        for reading in readings:
-            self._misread.update(_kinds(reading.label, reading.text))
-            self._characters.update(_places(reading.label))
-
-    def log_rate(self, label: str, text: str) -> float:
-        """Logarithm of how often such a label is misread so, as the other images tell.
-
-        Of each edit by Laplace's rule of succession, (misread + 1) / (seen + 2): what was never
-        seen is the rarer the more there was to see.
-        """
-        own, places = Counter(_kinds(label, text)), _places(label)
-        log_rate = 0.0
-        for (character, read), count in own.items():
-            misread = self._misread[character, read] - count
-            seen = self._characters[character] - places[character]
-            rate = (misread + 1) / (seen + 2)
-            if character and read and merge_lookalikes(character) == merge_lookalikes(read):
-                rate = max(rate, LOOKALIKE_RATE)
-            log_rate += count * math.log(rate)
-        return log_rate
-
-
-def _kinds(label: str, text: str) -> list[Kind]:
-    """The edits from label to text. Of characters that are added, it doesn't matter which."""
-    return [
-        ("", "") if i is None else (label[i], "" if j is None else text[j])
-        for i, j in edits(label, text)
-    ]
-
-
-def _places(label: str) -> Counter[str]:
-    """Where something may be misread: its characters, and '' for all gaps around them."""
-    return Counter({**Counter(label), "": len(label) + 1})

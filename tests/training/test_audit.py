@@ -324,6 +324,13 @@ def test_the_table_is_for_people() -> None:
     ]
 
 
+@pytest.mark.parametrize(("images", "said"), [(30, False), (29, True)])
+def test_networks_that_read_little_are_named_as_such(images: int, said: bool) -> None:
+    rows = [Suspect(f"{i}.png", "ab", "", 1e-9, 0.9, "missing glyph", 5.0) for i in range(20)]
+    text = Audit(tuple(rows), images, (), interrupted=False).to_markdown()
+    assert ("give them more --minutes" in text) is said
+
+
 def test_it_says_how_it_goes(
     audit: Callable[..., Audit], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ from crnn_captcha.wording import markdown_table, percent
 FOLDS = 4
 MINUTES = 10.0
 SHOWN = 20  # suspects in the table
+MANY = 2 / 3  # of the images that aren't read as their labels: the networks have hardly learned
 RUNS = "folds"  # the folder of the trainings
 
 AuditedSplit = Literal["train", "test"]
@@ -62,6 +63,8 @@ class Audit:
         ]
         header = ("image", "label", "read", "confidence", "probability of the label", "why")
         lines = [f"{len(self.suspects):,} of {self.images:,} images were not read as their labels."]
+        if len(self.suspects) > MANY * self.images:
+            lines.append("Networks that read so few tell little: give them more --minutes.")
         if rows:
             lines += ["The labels most likely wrong first:", "", markdown_table(header, rows)]
         if more := len(self.suspects) - SHOWN:
