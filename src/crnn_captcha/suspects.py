@@ -12,7 +12,7 @@ Classification Datasets", arXiv 1912.05283. Their label's own probability is sma
 is hard to read; against the best text's, such images cancel out, and an unsure reader counts less.
 
 Between look-alikes a reader may be sure for no good reason: where label and text differ in nothing
-else, the odds count as 2 to 1 at most for each of them, so that such labels come after plain errors.
+else, the odds count as 2 to 1 at most for each of them, and such labels come after plain errors.
 """
 
 from __future__ import annotations

@@ -103,6 +103,13 @@ def test_a_row_says_all_there_is_to_know(tmp_path: Path) -> None:
     assert [field["value"] for field in page.of("input")] == ["ao", "c"]
 
 
+def test_the_difference_is_marked(tmp_path: Path) -> None:
+    html = write(tmp_path, suspect(label="a0b", text="axbc"), suspect(text="")).html
+    assert '<span class="text">a<b>0</b>b</span>' in html
+    assert '<span class="text">a<b>x</b>b<b>c</b></span>' in html
+    assert '<span class="text">nothing</span>' in html
+
+
 def test_the_page_stands_alone(tmp_path: Path) -> None:
     page = write(tmp_path, suspect())
     assert {"link", "iframe", "form", "object"}.isdisjoint(tag for tag, _ in page.tags)

@@ -7,12 +7,22 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import MakeConfig
 
+from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import open_dataset
+from crnn_captcha.errors import DatasetError
 from crnn_captcha.training import timing
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.preparation import prepare
 from crnn_captcha.training.timing import WARM_UP_STEPS, epoch_seconds
+
+
+def test_images_that_are_dropped_are_not_timed(captchas: Path, quick_config: MakeConfig) -> None:
+    samples = open_dataset(captchas).samples("train")
+    corrections = Corrections(tuple(Correction(s.name, s.label, "drop") for s in samples))
+    with pytest.raises(DatasetError, match="no images in the split 'train'"):
+        epoch_seconds(captchas, quick_config(), corrections=corrections)
 
 
 @pytest.mark.parametrize("make", ["quick_config", "tiny_config"], ids=["one head", "two heads"])

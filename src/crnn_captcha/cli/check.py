@@ -38,7 +38,7 @@ AUDIT = Path("runs") / "labels"
 @click.option("--minutes", type=click.FloatRange(0, min_open=True),
               help="With --labels: train about so long for each part (10).")  # fmt: skip
 @click.option("--preset", help="With --labels: what to train.")
-@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE",
+@click.option("--set", multiple=True, metavar="SECTION.KEY=VALUE",
               help="With --labels: set a value of the configuration.")  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "test"]),
               help="With --labels: whose labels to look at (train, with validation).")  # fmt: skip
@@ -59,9 +59,7 @@ def check(data: Path, time_steps: int, as_json: bool, labels: bool, **audit: Any
         _audit(data, as_json=as_json, **given)
         return
     if given:
-        names = ", ".join(
-            f"--{name.replace('_', '-')}".replace("settings", "set") for name in given
-        )
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise click.UsageError(f"These are of --labels: {names}. Add --labels or leave them out.")
     inspection = inspect(open_dataset(data), time_steps=time_steps, progress=not as_json)
     if as_json:
@@ -78,12 +76,12 @@ def _audit(
     as_json: bool,
     report: Path = AUDIT,
     preset: str | None = None,
-    settings: Sequence[str] = (),
     **options: Any,
 ) -> None:
     """Looks for wrong labels; `options` are those of `training.audit_labels`."""
     from crnn_captcha import training
 
+    settings: Sequence[str] = options.pop("set", ())
     config = training.make_config(preset or training.DEFAULT_PRESET, settings)
     found = training.audit_labels(data, report, config, **options)
     click.echo(found.to_json() if as_json else found.to_markdown(), nl=False)

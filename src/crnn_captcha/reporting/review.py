@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from crnn_captcha.errors import DatasetError, ImageError
 from crnn_captcha.evaluation import Files
 from crnn_captcha.files import write_text
 from crnn_captcha.images import decode_image
-from crnn_captcha.reporting.showcase import png
+from crnn_captcha.reporting.showcase import align, png
 from crnn_captcha.suspects import REASONS, Suspect
 from crnn_captcha.wording import percent, printable
 
@@ -40,9 +40,10 @@ article:focus-within, article:focus { outline: 3px solid #2563eb; }
 article[data-row="keep"] { border-left: 8px solid #15803d; }
 article[data-row="change"] { border-left: 8px solid #d97706; }
 article[data-row="drop"] { border-left: 8px solid #c81e2d; }
-article img { max-width: 100%; border: 1px solid #d9dee6; }
+article img { max-width: 100%; min-height: 80px; border: 1px solid #d9dee6; }
 article p { margin: 0 0 6px; } small { color: #646e7d; overflow-wrap: anywhere; }
 .text { font: 20px ui-monospace, monospace; letter-spacing: 2px; white-space: pre; }
+.text b { font-weight: normal; border-radius: 3px; background: #fce1e2; color: #c81e2d; }
 button, input { font: inherit; padding: 4px 12px; border: 1px solid #b6bfcc; border-radius: 6px; }
 input { font-family: ui-monospace, monospace; width: 12em; } button { background: #fff; }
 button[aria-pressed="true"] { background: #181f2a; color: #fff; }
@@ -116,6 +117,8 @@ corrections.csv</code>, and likewise with <code>evaluate</code>.</p>
 
 def _row(suspect: Suspect, picture: str) -> str:
     name, text = _text(suspect.name), escape(suspect.text)
+    pairs = align(suspect.label, suspect.text)
+    label, read = _marked((a, ok) for a, _, ok in pairs), _marked((b, ok) for _, b, ok in pairs)
     image = f'<img alt="{name}" src="{picture}">' if picture else "The picture can't be shown."
     buttons = "\n".join(
         f'<button type="button" data-decision="{decision}" aria-pressed="false">{decision}</button>'
@@ -124,8 +127,8 @@ def _row(suspect: Suspect, picture: str) -> str:
     return f"""<article data-row="" tabindex="0">
 <div>{image}</div>
 <div>
-<p>label <span class="text">{_text(suspect.label)}</span></p>
-<p>read <span class="text">{_text(suspect.text)}</span> with {percent(suspect.confidence)}
+<p>label <span class="text">{label}</span></p>
+<p>read <span class="text">{read or "nothing"}</span> with {percent(suspect.confidence)}
  confidence; the label's probability is {suspect.label_probability:.1e}</p>
 <p>{_text(REASONS[suspect.reason])}</p>
 <p>{buttons}
@@ -135,6 +138,14 @@ def _row(suspect: Suspect, picture: str) -> str:
 </div>
 </article>
 """
+
+
+def _marked(characters: Iterable[tuple[str, bool]]) -> str:
+    """Characters, with those marked in which label and text differ."""
+    return "".join(
+        _text(character) if same or not character else f"<b>{_text(character)}</b>"
+        for character, same in characters
+    )
 
 
 def _picture(suspect: Suspect, dataset: Files) -> str:
