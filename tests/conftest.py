@@ -20,9 +20,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from crnn_captcha.bundle import BundleMetadata, write_bundle
 from crnn_captcha.charset import Charset
-from crnn_captcha.drawing import Style
+from crnn_captcha.drawing import DEFAULT_STYLE, Style, draw
 from crnn_captcha.fonts import Font
 from crnn_captcha.generator import generate, write_zip
+from crnn_captcha.images import load_image
 from crnn_captcha.preprocessing import Pipeline, Stage
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ HEIGHT = 4
 INK = {"a": (0, 255, 255), "b": (255, 0, 255), "c": (255, 255, 0)}  # RGB on white
 
 Paint = Callable[..., NDArray[np.uint8]]
+DrawImage = Callable[..., NDArray[np.uint8]]
 MakeModel = Callable[[], Any]
 
 
@@ -93,6 +95,17 @@ def paint() -> Paint:
         return np.repeat(row[None], height, axis=0)
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def draw_image() -> DrawImage:
+    """Draws a label as our generator does, by a seed: RGB uint8 (height, width, 3)."""
+
+    def draw_one(label: str, seed: int, style: Style = DEFAULT_STYLE) -> NDArray[np.uint8]:
+        picture = draw(label, style, np.random.default_rng(seed), FONTS)
+        return load_image(picture)
+
+    return draw_one
 
 
 # --- training -------------------------------------------------------------------------------

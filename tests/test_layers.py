@@ -20,14 +20,14 @@ ROOT = Path(crnn_captcha.__file__).parent
 # A module imports only from rows above its own. Modules of one package may import each other.
 LAYERS = (
     ("errors", "files", "windows"),
-    ("charset", "patterns"),
+    ("charset", "patterns", "fingerprints", "duplicates"),
     ("images", "alignment", "automaton", "metrics", "confidence", "protobuf", "tables"),
-    ("preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints"),
-    ("dataset", "drawing", "decoding", "letters", "listing"),
-    ("generator", "batches", "temperature"),
-    ("bundle",),
+    ("preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints", "containers"),
+    ("dataset", "drawing", "decoding", "letters", "listing", "pipelines"),
+    ("generator", "batches", "temperature", "inspection"),
+    ("bundle", "checks"),
     ("recognizer",),
-    ("evaluation", "inspection", "jobs"),
+    ("evaluation", "diagnosis", "jobs"),
     (PACKAGE,),  # its __init__ gathers the public names
     ("reporting",),
     ("training",),

@@ -31,7 +31,8 @@ from crnn_captcha.evaluation import EvaluationResult, evaluate
 from crnn_captcha.files import write_text
 from crnn_captcha.metrics import Interval, sign_test
 from crnn_captcha.recognizer import Recognizer
-from crnn_captcha.reporting.figures import comparison_curves, save_figure
+from crnn_captcha.reporting.canvas import save_figure
+from crnn_captcha.reporting.figures import comparison_curves
 from crnn_captcha.training.config import Config, change, make_config
 from crnn_captcha.training.loop import build_networks, train
 from crnn_captcha.training.preparation import cut, prepare

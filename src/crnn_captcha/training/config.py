@@ -13,7 +13,8 @@ import msgspec
 
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.letters import Typesetting
-from crnn_captcha.preprocessing import Pipeline, Stage
+from crnn_captcha.pipelines import PIPELINES
+from crnn_captcha.preprocessing import Pipeline
 
 
 @dataclass(frozen=True)
@@ -227,17 +228,7 @@ def _require(holds: bool, name: str, rule: str) -> None:
 
 CLASSIC = Config(
     preset="classic",
-    pipeline=Pipeline(
-        (
-            Stage("grayscale"),
-            Stage("median_blur", {"size": 3}),
-            Stage("clahe", {"clip_limit": 2.0, "tiles": 8}),
-            Stage("adaptive_threshold", {"block": 15, "c": 3}),
-            Stage("opening", {"size": 2}),
-            Stage("resize_height", {"height": 50, "max_width": 495}),
-        ),
-        fixed_width=495,
-    ),
+    pipeline=PIPELINES["classic"],
     augmentation=AugmentationConfig(
         rotation_degrees=2, translation_x=0.02, translation_y=0.05, zoom=0.05
     ),
@@ -245,16 +236,7 @@ CLASSIC = Config(
 
 STANDARD = Config(
     preset="standard",
-    pipeline=Pipeline(
-        (
-            Stage("crop_ink"),
-            Stage("narrow_gaps", {"gap": 6}),
-            Stage("add_ink"),
-            Stage("resize_height", {"height": 32, "min_width": 64, "max_width": 640}),
-            Stage("invert"),
-        ),
-        width_multiple=16,
-    ),
+    pipeline=PIPELINES["standard"],
     data=DataConfig(like_widths=True),
     letters=Typesetting(share=0.8, mix=0.5, turn_degrees=12, resize=0.12, shift=0.06),
     model=ModelConfig(
