@@ -32,7 +32,7 @@ UNIFORM = Style(
     rotated_share=0,
     capitals_share=0,
     outlined_share=0,
-    max_luma=1,
+    max_luma=60,
     lines=(0, 0),
 )
 
@@ -141,7 +141,9 @@ def test_more_than_the_neighbours_are_grouped_as_well(monkeypatch: pytest.Monkey
 def test_same_keys_are_grouped(keys: list[int]) -> None:
     groups = same(keys)
     assert all(len({keys[position] for position in group}) == 1 for group in groups)
-    assert sorted(chain.from_iterable(groups)) == [i for i, key in enumerate(keys) if keys.count(key) > 1]
+    assert sorted(chain.from_iterable(groups)) == [
+        i for i, key in enumerate(keys) if keys.count(key) > 1
+    ]
     assert [group[0] for group in groups] == sorted(group[0] for group in groups)
 
 

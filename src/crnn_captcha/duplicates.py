@@ -1,9 +1,9 @@
 """Fingerprints -> groups of images that are the same, or look the same.
 
-Not every image is compared with every other one. Images that look the same have hashes that differ
-in few bits, so cut into bands, some of their bands are equal: only images with an equal band are
-compared. With b bands all pairs are met whose hashes differ in fewer than b bits (pigeonhole), and
-most of those that differ in a few more.
+Not every image is compared with every other one. Those that look the same have hashes that differ
+in few bits, so if the bits are cut into bands, some bands are equal: only images with an equal
+band are compared. With b bands all pairs share one whose hashes differ in fewer than b bits
+(pigeonhole), and so do most of those that differ in a few more.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BANDS = 20  # of 240 / 20 = 12 bits, each of them from low to high frequencies
-MAX_BITS = (
-    32  # what differs more isn't looked at; copies differ in 28 at most, others in 38 or more
-)
+MAX_BITS = 32  # copies differ in 28 at most, other images in 38 or more: what is left, cells tell
 MAX_LEVELS = 40  # of 255, in any cell; copies differ by less, another letter by more
 NEIGHBOURS = 64  # in a band, for each image: also 100,000 alike are compared in bounded time
 WORD_BITS = 64

@@ -116,6 +116,9 @@ def inspect(
         time_steps: how many the network has for an image. None: not known.
         pipeline: what images would be prepared by.
         progress: whether to draw a progress bar on standard error.
+
+    Raises:
+        PreprocessingError: if the pipeline can't take a colour image.
     """
 
     def look(data: bytes) -> _Seen:

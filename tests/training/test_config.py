@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crnn_captcha.errors import ConfigError
+from crnn_captcha.pipelines import DEFAULT_PIPELINE, PIPELINES
 from crnn_captcha.training.config import (
     CLASSIC,
     DEFAULT_PRESET,
@@ -236,3 +237,7 @@ def test_facts_that_are_no_table_are_refused() -> None:
 
 def test_toml_without_facts_has_none() -> None:
     assert read_facts("seed = 0") == {}
+
+
+def test_the_default_preset_has_the_default_pipeline() -> None:
+    assert PRESETS[DEFAULT_PRESET].pipeline == PIPELINES[DEFAULT_PIPELINE]
