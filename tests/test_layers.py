@@ -19,11 +19,11 @@ ROOT = Path(crnn_captcha.__file__).parent
 
 # A module imports only from rows above its own. Modules of one package may import each other.
 LAYERS = (
-    ("errors", "files", "windows"),
+    ("errors", "files", "progress", "windows"),
     ("charset", "patterns", "fingerprints", "duplicates"),
-    ("images", "alignment", "automaton", "metrics", "confidence", "protobuf", "tables"),
-    ("preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints", "containers"),
-    ("dataset", "drawing", "decoding", "letters", "listing", "pipelines"),
+    ("images", "stages", "alignment", "automaton", "metrics", "confidence", "protobuf", "tables"),
+    ("preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints", "wording"),
+    ("dataset", "drawing", "decoding", "letters", "listing", "outcomes", "pipelines", "containers"),
     ("generator", "batches", "temperature", "inspection"),
     ("bundle", "checks"),
     ("recognizer",),
@@ -38,9 +38,10 @@ HOMES = {
     "tensorflow": {"training"},
     "tf2onnx": {"training"},
     "onnx": {"training"},
-    "onnxruntime": {"recognizer"},
+    "onnxruntime": {"recognizer", "training.quantization"},
     "matplotlib": {"reporting"},
     "pyarrow": {"tables"},
+    "tqdm": {"progress"},
     "click": {"cli"},
     "PIL": {"fonts", "drawing", "reporting.showcase"},
 }

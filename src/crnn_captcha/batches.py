@@ -28,12 +28,13 @@ from crnn_captcha.dataset import BrokenImage, Dataset, Sample
 from crnn_captcha.errors import CrnnCaptchaError, DatasetError
 from crnn_captcha.images import decode_image
 from crnn_captcha.letters import LabelledImage, Typesetting, set_anew
-from crnn_captcha.preprocessing import Image, Pipeline, pad_width, stack
+from crnn_captcha.preprocessing import Pipeline, pad_width, stack
+from crnn_captcha.stages import Image
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 POOL_BATCHES = 32  # batches whose images are sorted by width together: like widths, still mixed
-BATCHES_AHEAD = 4  # for each worker: hides a slow batch, holds a few MB
+BATCHES_AHEAD = 4  # for each worker: enough to hide a slow batch
 
 
 class Batches:

@@ -8,10 +8,8 @@ while all are looked at, and less than half of that afterwards.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -32,8 +30,11 @@ from crnn_captcha.fingerprints import (
 from crnn_captcha.images import decode_image
 from crnn_captcha.pipelines import DEFAULT_PIPELINE, PIPELINES, width_kept
 from crnn_captcha.preprocessing import Pipeline
+from crnn_captcha.progress import progress_bar
+from crnn_captcha.windows import available_cores, in_windows, side_by_side
 
 MAX_THREADS = 8  # each opens the zip once for itself
+WINDOW = 32  # images that a thread looks at, one after the other
 
 T = TypeVar("T")
 
@@ -115,7 +116,7 @@ def inspect(
         dataset: the data.
         time_steps: how many the network has for an image. None: not known.
         pipeline: what images would be prepared by.
-        progress: whether to draw a progress bar on standard error.
+        progress: whether to show a progress bar on standard error, if that is a terminal.
 
     Raises:
         PreprocessingError: if the pipeline can't take a colour image.
@@ -205,20 +206,20 @@ def _visit(
     progress: bool,
 ) -> tuple[T | BrokenImage, ...]:
     """What `look` makes of each file, in the order of `samples`, or why it can't be read."""
-    from tqdm import tqdm
 
-    def decode_and_look(sample: Sample) -> T | BrokenImage:
+    def look_at(sample: Sample) -> T | BrokenImage:
         try:
             return look(dataset.read(sample))
         except (DatasetError, ImageError) as error:
             return BrokenImage(sample.name, str(error))
 
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as pool:
-        found = tqdm(
-            pool.map(decode_and_look, samples),
-            total=len(samples),
-            desc="decoding",
-            unit="image",
-            disable=None if progress else True,
-        )
-        return tuple(found)
+    def look_at_all(window: list[Sample]) -> list[T | BrokenImage]:
+        return [look_at(sample) for sample in window]
+
+    threads = min(available_cores(), MAX_THREADS)
+    found = []
+    with progress_bar(len(samples), "decoding", "image", shown=None if progress else False) as bar:
+        for seen in side_by_side(look_at_all, in_windows(samples, WINDOW), threads):
+            found.append(seen)
+            bar.update()
+    return tuple(found)

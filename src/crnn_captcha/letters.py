@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_captcha.errors import ConfigError
-from crnn_captcha.preprocessing import BACKGROUND, Image
+from crnn_captcha.preprocessing import BACKGROUND
+from crnn_captcha.stages import Image
 
 INK = 40  # of 255: softened edges of letters are no bridge between them
 ADDED_INK = 3  # the channel of the stage `add_ink`, which lines aren't in

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from crnn_captcha.preprocessing import Image, Pipeline, Stage, resized_width
+from crnn_captcha.preprocessing import Pipeline, Stage
+from crnn_captcha.stages import Image, resized_width
 
 CUTTING = ("crop_ink", "narrow_gaps")  # the stages that look at pixels to choose a size
 

@@ -9,8 +9,8 @@ import pytest
 from crnn_captcha.charset import Charset
 from crnn_captcha.confidence import risk_coverage
 from crnn_captcha.errors import MissingExtraError
-from crnn_captcha.evaluation import EvaluationResult, Outcome, summarize
 from crnn_captcha.images import load_image
+from crnn_captcha.outcomes import EvaluationResult, Outcome, summarize
 from crnn_captcha.reporting import figures
 from crnn_captcha.reporting.canvas import save_figure
 

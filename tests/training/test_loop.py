@@ -23,6 +23,7 @@ from crnn_captcha.errors import ConfigError, DatasetError, LabelError, MissingEx
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.training import export
+from crnn_captcha.training.export import ExportResult
 from crnn_captcha.training.loop import TrainingResult, build_networks, train
 from crnn_captcha.training.losses import ctc_loss
 from crnn_captcha.training.run import RunFolder
@@ -201,7 +202,7 @@ def test_broken_images_are_refused_or_left_out(
     result = train(damaged, run, config, skip_broken=True, progress=False)
     assert result.skipped == 20
     assert "Broken images that were left out: 20." in result.summary()
-    assert export(run, tmp_path / "again.onnx") == 1.0  # leaves them out as well
+    assert export(run, tmp_path / "again.onnx") == ExportResult(1.0)  # leaves them out as well
 
 
 def test_labels_too_long_for_the_time_steps_are_refused_before_anything_is_written(
@@ -245,7 +246,7 @@ def test_sixteen_bits_train(
     rows = RunFolder(tmp_path / "run").read_history()
     assert np.isfinite([row["loss"] for row in rows]).all()
     assert rows[1]["loss"] < rows[0]["loss"]
-    assert export(tmp_path / "run", tmp_path / "again.onnx") == 1.0
+    assert export(tmp_path / "run", tmp_path / "again.onnx") == ExportResult(1.0)
 
 
 def test_logs_for_tensorboard_are_written_where_asked_for(

@@ -76,10 +76,12 @@ def generate(
 
 
 def _with_progress(images: Iterator[GeneratedImage], count: int) -> Iterator[GeneratedImage]:
-    from tqdm import tqdm
+    from crnn_captcha.progress import progress_bar
 
-    # On standard error, and only on a terminal.
-    return iter(tqdm(images, total=count, unit="image", desc="Drawing", disable=None))
+    with progress_bar(count, "Drawing", "image", shown=None) as bar:
+        for image in images:
+            yield image
+            bar.update()
 
 
 def _named(fonts: Sequence[Font]) -> str:

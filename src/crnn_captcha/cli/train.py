@@ -11,6 +11,9 @@ import click
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", required=True, metavar="RUN", type=click.Path(path_type=Path),
               help="Run folder: new, empty, or with --resume one to go on with.")  # fmt: skip
+@click.option("--from", "source", metavar="BUNDLE_OR_RUN",
+              help="Start from a trained model: a bundle, a run folder, or 'default', the bundle "
+              "in the package.")  # fmt: skip
 @click.option("--preset", help="What to train: classic, standard (the default) or small.")
 @click.option("--epochs", type=click.IntRange(1), help="Train for at most this many epochs.")
 @click.option("--seed", type=click.IntRange(0), help="The same seed gives the same history.")
@@ -23,6 +26,7 @@ import click
 def train(
     data: Path,
     out: Path,
+    source: str | None,
     preset: str | None,
     epochs: int | None,
     seed: int | None,
@@ -40,11 +44,16 @@ def train(
 
     Ctrl-C stops after the step under way and leaves a usable run; --resume goes on with it.
 
+    --from starts with what another model has learned, for a new look or new characters, from few
+    images. Pipeline and network are that model's, so images may have any size; all else is the
+    preset's (by default that model's), with a third of its learning rate unless --set gives one.
+
     \b
     Examples:
       crnn-captcha train captchas.zip --out runs/first
       crnn-captcha train captchas.zip --out runs/first --resume
       crnn-captcha train captchas.zip --out runs/classic --preset classic --epochs 20
+      crnn-captcha train others.zip --out runs/others --from runs/first
       crnn-captcha train captchas.zip --out runs/wide --set data.batch_size=64
     """  # noqa: D301
     from crnn_captcha import training
@@ -56,8 +65,15 @@ def train(
         "training.mixed_precision": "true" if mixed_precision else None,
     }
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
-    config = training.run_config(out, preset=preset, settings=[*settings, *given], resume=resume)
-    result = training.train(data, out, config, resume=resume, skip_broken=skip_broken)
+    base = None if source is None else training.read_base(source)
+    config = training.run_config(
+        out,
+        preset=preset,
+        settings=[*settings, *given],
+        resume=resume,
+        base=base.config if base else None,
+    )
+    result = training.train(data, out, config, base=base, resume=resume, skip_broken=skip_broken)
     click.echo(result.summary())
     if result.interrupted:
         raise SystemExit(1)

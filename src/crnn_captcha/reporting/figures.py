@@ -8,8 +8,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from crnn_captcha.confidence import Calibration, RiskCoverage, calibration
-from crnn_captcha.evaluation import COVERAGES, EvaluationResult, LengthResult, Outcome, describe
 from crnn_captcha.metrics import Confusion, wilson_interval
+from crnn_captcha.outcomes import COVERAGES, EvaluationResult, LengthResult, Outcome
 from crnn_captcha.reporting.canvas import (
     BLUE,
     GREEN,
@@ -24,6 +24,7 @@ from crnn_captcha.reporting.canvas import (
     style,
     whole_numbers,
 )
+from crnn_captcha.wording import describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from crnn_captcha.dataset import Split
 from crnn_captcha.diagnosis import Diagnosis, Spread
-from crnn_captcha.evaluation import printable
 from crnn_captcha.reporting.canvas import BLUE, GREEN, ORANGE, new_figure, plain, style
+from crnn_captcha.wording import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

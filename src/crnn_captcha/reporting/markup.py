@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from crnn_captcha.evaluation import printable
+from crnn_captcha.wording import printable
 
 STYLE = """
 body { margin: 0; background: #f3f5f8; color: #181f2a; font: 16px/1.5 system-ui, sans-serif; }

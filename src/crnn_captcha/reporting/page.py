@@ -8,8 +8,9 @@ from pathlib import Path
 
 from crnn_captcha.dataset import Sample
 from crnn_captcha.errors import RunError
-from crnn_captcha.evaluation import EvaluationResult, Files, Outcome, percent, printable
+from crnn_captcha.evaluation import Files
 from crnn_captcha.files import write_bytes, write_text
+from crnn_captcha.outcomes import EvaluationResult, Outcome
 from crnn_captcha.reporting.canvas import require_matplotlib, save_figure
 from crnn_captcha.reporting.figures import evaluation_figures, training_curves
 from crnn_captcha.reporting.markup import data_uri, document, table, text
@@ -22,6 +23,7 @@ from crnn_captcha.reporting.showcase import (
     network_view,
     png,
 )
+from crnn_captcha.wording import percent, percent_range, printable
 
 SHOWCASE = 10  # examples in the showcase
 EXAMPLES = 12  # rows of wrong and of right examples on the page
@@ -173,10 +175,9 @@ def _count(result: EvaluationResult, right: bool) -> int:
 
 
 def _cards(result: EvaluationResult) -> str:
-    low, high = result.interval.low, result.interval.high
     surest = result.risk_coverage.at_coverage(0.9)
     cards = [
-        (percent(result.exact_match), f"exact match ({100 * low:.1f} to {percent(high)})"),
+        (percent(result.exact_match), f"exact match ({percent_range(result.interval)})"),
         (percent(result.merged_exact_match), "exact match, look-alikes merged"),
         (percent(result.cer), "CER, character errors"),
         (percent(surest.exact_match), f"exact match of the surest {percent(surest.coverage)}"),

@@ -14,8 +14,8 @@ from crnn_captcha.bundle import MAX_BUNDLE_BYTES, BundleMetadata
 from crnn_captcha.charset import Charset, required_time_steps
 from crnn_captcha.dataset import Dataset, Sample, Split
 from crnn_captcha.errors import ConfigError, DatasetError, LabelError
+from crnn_captcha.progress import progress_bar
 from crnn_captcha.training.config import Config, DataConfig
-from crnn_captcha.training.watch import progress_bar
 
 BYTES_A_WEIGHT = 4  # float32
 LISTED = 10  # labels that an error shows, of however many
@@ -109,9 +109,7 @@ def prepare(dataset: Dataset, config: Config, *, skip_broken: bool, progress: bo
         skipped=0,
     )
     broken = []
-    with progress_bar(
-        total=len(samples), desc="preparing images", unit="image", disable=not progress
-    ) as bar:
+    with progress_bar(len(samples), "preparing images", "image", shown=progress, kept=False) as bar:
         for batches in (prepared.learning, prepared.validation):
             for found in batches.measure(config.data.workers):
                 bar.update()
