@@ -20,14 +20,14 @@ ROOT = Path(crnn_captcha.__file__).parent
 # A module imports only from rows above its own. Modules of one package may import each other.
 LAYERS = (
     ("errors", "files", "windows"),
-    ("charset", "patterns"),
-    ("images", "alignment", "automaton", "metrics", "confidence", "protobuf", "tables"),
+    ("charset", "patterns", "streams"),
+    ("images", "alignment", "automaton", "metrics", "confidence", "protobuf", "tables", "styles"),
     ("preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints"),
-    ("dataset", "drawing", "decoding", "letters", "listing"),
-    ("generator", "batches", "temperature"),
-    ("bundle",),
-    ("recognizer",),
-    ("evaluation", "inspection", "jobs"),
+    ("dataset", "glyphs", "decoding", "letters", "listing", "style_files", "peers"),
+    ("effects", "batches", "temperature"),
+    ("drawing", "bundle"),
+    ("generator", "recognizer"),
+    ("synthetic", "evaluation", "inspection", "jobs"),
     (PACKAGE,),  # its __init__ gathers the public names
     ("reporting",),
     ("training",),
@@ -42,7 +42,10 @@ HOMES = {
     "matplotlib": {"reporting"},
     "pyarrow": {"tables"},
     "click": {"cli"},
-    "PIL": {"fonts", "drawing", "reporting.showcase"},
+    "PIL": {"fonts", "glyphs", "reporting.showcase"},
+    "captcha": {"peers"},
+    "wheezy": {"peers"},
+    "django": {"peers"},
 }
 SLOW_TO_IMPORT = {
     "PIL",

@@ -65,6 +65,17 @@ def test_what_is_left_out_is_the_default(trained: dict[str, Any], tmp_path: Path
     assert trained["resume"] is False
 
 
+def test_what_is_drawn_is_part_of_the_configuration(
+    trained: dict[str, Any], tmp_path: Path
+) -> None:
+    drawing = "--synthetic", "plain:500"
+    assert run("data.zip", "--out", tmp_path / "run", *drawing).exit_code == 0
+    assert trained["data"] == Path("data.zip")
+    assert trained["config"].data.synthetic == "plain:500"
+    assert run("--out", tmp_path / "run", *drawing).exit_code == 0
+    assert trained["data"] is None
+
+
 def test_switches(trained: dict[str, Any], tmp_path: Path) -> None:
     switches = "--skip-broken", "--tensorboard", "--mixed-precision"
     assert run("data.zip", "--out", tmp_path / "run", *switches).exit_code == 0
@@ -95,6 +106,8 @@ def test_help_teaches() -> None:
         "Ctrl-C stops after the step under way",
         "crnn-captcha train captchas.zip --out runs/first --resume",
         "--set data.batch_size=64",
+        "Drawn images are mixed with DATA's",
+        "crnn-captcha train --synthetic coloured-lines:20000 --out runs/drawn",
     ):
         assert lesson in text
 
@@ -107,6 +120,8 @@ def test_help_teaches() -> None:
         (["--set", "data.batch_size=0"], "A value in the settings doesn't fit: data.batch_size"),
         (["--seed", "99999999999"], "A value in the settings doesn't fit: seed is 0 to"),
         ([], "There is no data at 'data.zip'."),
+        (["--synthetic", "plain"], "A value in the settings doesn't fit: What to draw has the"),
+        (["--synthetic", "pretty:9"], "A style is one of "),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(
@@ -125,6 +140,17 @@ def test_wrong_use_is_one_line_and_exit_2(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"crnn-captcha: {message}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_to_learn_from_is_one_line_and_exit_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["crnn-captcha", "train", "--out", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("crnn-captcha: Training needs images. Received: no DATA, and nothing to")
 
 
 @pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--seed", "-1"], ["--epochs", "x"]])

@@ -70,6 +70,13 @@ def test_a_started_run_tells_its_configuration_and_facts(started: RunFolder) -> 
     assert {"python", "machine"} <= set(facts)
 
 
+def test_without_data_none_is_named(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.start(make_config("classic", ["data.synthetic=plain:9"]), None, weights=1)
+    assert folder.facts()["data"] == ""
+    assert folder.load_config().data.synthetic == "plain:9"
+
+
 def test_without_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run_module._commit() == "unknown"

@@ -34,7 +34,7 @@ from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.reporting.figures import comparison_curves, save_figure
 from crnn_captcha.training.config import Config, change, make_config
 from crnn_captcha.training.loop import build_networks, train
-from crnn_captcha.training.preparation import cut, prepare
+from crnn_captcha.training.preparation import cut, pad_drawn, prepare
 from crnn_captcha.training.run import RunFolder
 from crnn_captcha.training.watch import say
 
@@ -271,6 +271,7 @@ def epoch_seconds(data: str | Path, config: Config, *, skip_broken: bool = False
     prepared = prepare(dataset, config, skip_broken=skip_broken, progress=False)
     learning, validation = prepared.learning, prepared.validation
     networks = build_networks(config, prepared.charset.num_classes, len(learning))
+    pad_drawn(networks.reader, learning)
     heads = len(networks.learner.outputs)
     every = max(1, len(learning) // MEASURED_STEPS)
     indices = [*range(0, len(learning), every)]

@@ -19,14 +19,14 @@ import numpy as np
 from crnn_captcha.batches import Batches
 from crnn_captcha.bundle import Bundle, BundleMetadata, write_bundle
 from crnn_captcha.charset import Charset
-from crnn_captcha.dataset import Dataset, open_dataset
+from crnn_captcha.dataset import Dataset
 from crnn_captcha.decoding import Logits, greedy_decode
 from crnn_captcha.errors import DatasetError, ExportError, RunError
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.temperature import TemperatureFit, fit_temperature
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.model import compiled, make_networks
-from crnn_captcha.training.preparation import cut
+from crnn_captcha.training.preparation import open_data
 from crnn_captcha.training.run import RunFolder, best_row
 
 OPSET = 17
@@ -176,13 +176,16 @@ def _calibrated(metadata: BundleMetadata, fit: TemperatureFit) -> BundleMetadata
 
 
 def _open_data(path: str | Path | None, folder: RunFolder, config: Config) -> Dataset:
-    where = Path(path or folder.facts().get("data", ""))
+    known = str(path or folder.facts().get("data", ""))
+    if not known and config.data.synthetic:  # learned from drawn images alone
+        return open_data(None, config.data)
+    where = Path(known)
     if not where.exists():
         raise DatasetError(
             f"An export is checked on the run's data. Received: {where}, which isn't there. "
             "Say where the data lie now: export RUN --out FILE --data DATA."
         )
-    return open_dataset(where, **cut(config.data))
+    return open_data(where, config.data)
 
 
 @contextlib.contextmanager

@@ -95,12 +95,12 @@ class RunFolder:
                 f"{go_on} another folder."
             )
 
-    def start(self, config: Config, data: Path, *, weights: int) -> None:
+    def start(self, config: Config, data: Path | None, *, weights: int) -> None:
         """Writes the configuration of a new run, and facts about its training.
 
         Args:
             config: of the run.
-            data: where its data lie.
+            data: where its data lie; None if all images are drawn.
             weights: of the network that reads.
         """
         write_text(self.config_file, to_toml(config, _facts(data) | {"weights": str(weights)}))
@@ -189,10 +189,10 @@ def best_row(rows: Sequence[HistoryRow], monitor: str) -> HistoryRow:
     return best(rows, key=lambda row: row[monitor])
 
 
-def _facts(data: Path) -> dict[str, str]:
+def _facts(data: Path | None) -> dict[str, str]:
     packages = ("crnn-captcha", "keras", "tensorflow", "numpy", "opencv-python-headless")
     return {
-        "data": str(data.resolve()).encode(errors="backslashreplace").decode(),
+        "data": str(data.resolve() if data else "").encode(errors="backslashreplace").decode(),
         "commit": _commit(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
