@@ -121,7 +121,6 @@ def test_help_teaches() -> None:
         (["--seed", "99999999999"], "A value in the settings doesn't fit: seed is 0 to"),
         ([], "There is no data at 'data.zip'."),
         (["--synthetic", "plain"], "A value in the settings doesn't fit: What to draw has the"),
-        (["--synthetic", "pretty:9"], "A style is one of "),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(
@@ -142,15 +141,28 @@ def test_wrong_use_is_one_line_and_exit_2(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Training needs images. Received: no DATA, and nothing to draw."),
+        (["--synthetic", "pretty:9"], "A style is one of captcha, "),
+    ],
+)
 def test_nothing_to_learn_from_is_one_line_and_exit_2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["crnn-captcha", "train", "--out", str(tmp_path / "run")])
+    command = ["crnn-captcha", "train", "--out", str(tmp_path / "run"), *arguments]
+    monkeypatch.setattr("sys.argv", command)
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("crnn-captcha: Training needs images. Received: no DATA, and nothing to")
+    assert line.startswith(f"crnn-captcha: {message}")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--seed", "-1"], ["--epochs", "x"]])
