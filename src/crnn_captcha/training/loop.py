@@ -105,7 +105,8 @@ def train(
             data, and nothing is to be drawn, or what is to be drawn isn't known.
         FontError: if no font can draw what is to be drawn.
         RunError: if `run` can't be used, the data changed since, or the loss isn't finite.
-        MissingExtraError: if logs for TensorBoard are asked for, and it isn't installed.
+        MissingExtraError: if logs for TensorBoard are asked for and it isn't installed, or neither
+            is the generator that a style names.
     """
     folder = RunFolder(Path(run))
     continued = resume and folder.exists
