@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from measurement import Figure, alternate, argument_parser, positive, ratios, report, run
+from measurement import (
+    Figure,
+    alternate,
+    argument_parser,
+    model_option,
+    positive,
+    ratios,
+    report,
+    run,
+)
 
 from crnn_captcha.generator import generate
 
@@ -21,8 +30,7 @@ AIM_SECONDS = 0.6
 
 def main() -> None:
     """Draws an image and starts both processes in turns."""
-    parser = argument_parser(__doc__ or "")
-    parser.add_argument("--model", metavar="M", help="bundle or run (default: the package's)")
+    parser = argument_parser(__doc__, reads=True)
     parser.add_argument("--repeats", type=positive, default=15, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the image (default: %(default)s)")
     arguments = parser.parse_args()
@@ -33,8 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder, "one.png")
         image.write_bytes(next(iter(generate(1, arguments.seed))).data)
-        read = [str(command), "read", str(image)]
-        read += ["--model", arguments.model] if arguments.model else []
+        read = [str(command), "read", str(image), *model_option(arguments.model)]
         runs = [partial(seconds, read), partial(seconds, [sys.executable, "-c", IMPORTS])]
         times = alternate(runs, arguments.repeats)
 

@@ -13,7 +13,7 @@ AIM_PERCENT = 3
 
 def main() -> None:
     """Reads the run's `history.csv`."""
-    parser = argument_parser(__doc__ or "")
+    parser = argument_parser(__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder of a training")
     arguments = parser.parse_args()
     history = arguments.run / "history.csv"

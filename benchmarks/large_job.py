@@ -18,13 +18,13 @@ from zipfile import ZIP_STORED, ZipFile
 
 import cv2
 import numpy as np
-from measurement import Figure, argument_parser, cores, positive, report, run
+from measurement import SEED, Figure, argument_parser, model_option, positive, report, run
 
 from crnn_captcha.generator import generate
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.tables import FORMATS
+from crnn_captcha.windows import available_cores
 
-SEED = 1  # of the images
 IN_A_FOLDER = 1_000
 CALLS = 3  # in one call, before the job and again after it
 LOOK_S = 0.5  # seconds between two looks at the memory
@@ -43,11 +43,12 @@ class Job:
 
 def main() -> None:
     """Draws the images, reads them in one call, by the job, and in one call again."""
-    parser = argument_parser(__doc__ or "")
-    parser.add_argument("--model", metavar="M", help="bundle or run (default: the package's)")
+    parser = argument_parser(__doc__, reads=True)
     parser.add_argument("--images", type=positive, default=100_000, help="(default: %(default)s)")
     parser.add_argument("--drawn", type=positive, default=1_000, help="(default: %(default)s)")
-    parser.add_argument("--threads", type=positive, default=cores(), help="(default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=positive, default=available_cores(), help="(default: %(default)s)"
+    )
     parser.add_argument("--zip", action="store_true", help="read a zip, not a folder")
     parser.add_argument("--format", choices=[s[1:] for s in FORMATS], default="csv")
     arguments = parser.parse_args()
@@ -65,8 +66,7 @@ def main() -> None:
         )
         command = [sys.executable, "-c", "from crnn_captcha.cli.main import run; run()", "read"]
         command += [str(data), "--out", str(Path(folder, f"readings.{arguments.format}"))]
-        command += ["--threads", str(arguments.threads)]
-        command += ["--model", arguments.model] if arguments.model else []
+        command += ["--threads", str(arguments.threads), *model_option(arguments.model)]
         job = watch(command)
     in_one_call += [images_a_second(recognizer, images) for _ in range(CALLS)]
 

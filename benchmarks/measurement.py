@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
+import random
 import shlex
 import subprocess
 import sys
@@ -19,8 +19,10 @@ from typing import TypeVar
 import numpy as np
 
 from crnn_captcha.errors import CrnnCaptchaError
+from crnn_captcha.windows import available_cores
 
 COLUMNS = ("what", "figure", "command", "date", "commit", "machine", "spread")
+SEED = 1  # of the images that are drawn, or of the choice among those of a data set
 BUSY = 0.1  # share of the cores' time from which on figures are of no use
 
 T = TypeVar("T")
@@ -71,6 +73,21 @@ class Figure:
         return Row(self.what, f"{median}{unit}", _command(), now, _commit(), _machine(), spread)
 
 
+@dataclass(frozen=True)
+class Images:
+    """What is read.
+
+    Attributes:
+        files: the bytes of each.
+        labels: what they say.
+        source: where they come from, for people.
+    """
+
+    files: Sequence[bytes]
+    labels: Sequence[str]
+    source: str
+
+
 def header() -> str:
     """The head of the table that rows stand in."""
     return f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}"
@@ -105,11 +122,53 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
-def argument_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with what all benchmarks take."""
-    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+def argument_parser(description: str | None, *, reads: bool = False) -> argparse.ArgumentParser:
+    """A parser with what all benchmarks take, and with `--model` for one that reads images."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print a line of JSON after the table")
+    if reads:
+        parser.add_argument("--model", metavar="M", help="bundle or run (default: the package's)")
     return parser
+
+
+def model_option(model: str | None) -> list[str]:
+    """`--model` for another process, if it was given."""
+    return ["--model", model] if model else []
+
+
+def add_image_options(parser: argparse.ArgumentParser, *, count: int) -> None:
+    """The options that `chosen_images` takes, with so many images by default."""
+    from crnn_captcha.dataset import SPLITS  # here, as most benchmarks read no data set
+
+    parser.add_argument("--data", metavar="DATA", help="read these (default: generated images)")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="(default: %(default)s)")
+    parser.add_argument("--images", type=positive, default=count, help="(default: %(default)s)")
+
+
+def chosen_images(options: argparse.Namespace) -> Images:
+    """Images of a data set, or generated ones, chosen or drawn by `SEED`.
+
+    Of a split that has fewer than are asked for, all are chosen.
+    """
+    from crnn_captcha.dataset import open_dataset
+    from crnn_captcha.generator import generate
+
+    if not options.data:
+        drawn = list(generate(options.images, SEED))
+        return Images([i.data for i in drawn], [i.label for i in drawn], "generated")
+    dataset = open_dataset(options.data)
+    samples = dataset.samples(options.split)
+    chosen = random.Random(SEED).sample(samples, min(options.images, len(samples)))
+    return Images(
+        [dataset.read(sample) for sample in chosen],
+        [sample.label for sample in chosen],
+        f"{Path(options.data).name}, {options.split}",
+    )
+
+
+def model_name(model: str | None) -> str:
+    """For people."""
+    return Path(model).resolve().name if model else "the package's bundle"
 
 
 def positive(text: str) -> int:
@@ -152,11 +211,6 @@ def run(main: Callable[[], None], *, times: bool = True) -> None:
         sys.exit(str(error))
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _busy_share(seconds: float = 1.0) -> float:
     """The share of all cores' time that was used in the next seconds; 0 where Linux isn't."""
     if not (stat := Path("/proc/stat")).is_file():
@@ -192,4 +246,4 @@ def _machine() -> str:
         lines = (line.partition(":") for line in info.read_text().splitlines())
         cpu = next((v.strip() for name, _, v in lines if name.strip() == "model name"), cpu)
     python = platform.python_version()
-    return f"{cpu}, {cores()} cores, {platform.system()}, Python {python}"
+    return f"{cpu}, {available_cores()} cores, {platform.system()}, Python {python}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import random
 import shutil
 import subprocess
 import time
@@ -20,16 +19,24 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from measurement import Figure, alternate, argument_parser, positive, ratios, report, run
+from measurement import (
+    Figure,
+    add_image_options,
+    alternate,
+    argument_parser,
+    chosen_images,
+    model_name,
+    positive,
+    ratios,
+    report,
+    run,
+)
 from numpy.typing import NDArray
 
 from crnn_captcha.bundle import read_bundle
-from crnn_captcha.dataset import SPLITS, open_dataset
-from crnn_captcha.generator import generate
 from crnn_captcha.images import decode_image
 from crnn_captcha.recognizer import Recognizer, bundle_path
 
-SEED = 1  # of the images that are drawn, or of the choice among those of a data set
 Read = Callable[[bytes], str]
 SLOW = 20  # images for readers that start a process for each
 
@@ -45,25 +52,22 @@ class Peer:
 
 def main() -> None:
     """Lets each read all images in turns."""
-    parser = argument_parser(__doc__ or "")
-    parser.add_argument("--model", metavar="M", help="bundle or run (default: the package's)")
+    parser = argument_parser(__doc__, reads=True)
     parser.add_argument("--run", metavar="RUN", help="also time Keras' predict with this run")
-    parser.add_argument("--data", metavar="DATA", help="read these (default: generated images)")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="(default: %(default)s)")
-    parser.add_argument("--images", type=positive, default=200, help="(default: %(default)s)")
+    add_image_options(parser, count=200)
     parser.add_argument("--repeats", type=positive, default=5, help="(default: %(default)s)")
     arguments = parser.parse_args()
     on_one_core()
-    files, labels = images(arguments.data, arguments.split, arguments.images)
+    images = chosen_images(arguments)
+    files = images.files
     recognizer = Recognizer(arguments.model, threads=1)
-    name = Path(arguments.model).resolve().name if arguments.model else "the package's bundle"
+    name = model_name(arguments.model)
     peers = [Peer(name, lambda data: recognizer.read(data).text, len(files)), *others(len(files))]
     if arguments.run:
         peers.append(Peer("Keras' predict", keras_predict(arguments.run), len(files)))
     graph = [recognizer.pipeline(decode_image(data))[None] for data in files]
 
-    source = f"{Path(arguments.data).name}, {arguments.split}" if arguments.data else "generated"
-    what = f"reading {len(files)} images ({source}), one by one, one core"
+    what = f"reading {len(files)} images ({images.source}), one by one, one core"
     runs: list[Callable[[], Any]] = [partial(seconds_each, peer, files) for peer in peers]
     runs.append(lambda: bare_graph(arguments.model, graph))
     *times, bare = alternate(runs, arguments.repeats)
@@ -73,7 +77,7 @@ def main() -> None:
     for peer, ms in zip(peers, medians, strict=True):
         figures.append(Figure(f"{what}: {peer.name}, median", ms, "ms an image"))
         texts = [peer.read(data).lower() for data in files[: peer.images]]
-        share = 100 * sum(map(str.__eq__, texts, labels)) / peer.images
+        share = 100 * sum(map(str.__eq__, texts, images.labels)) / peer.images
         figures.append(Figure(f"{what}: {peer.name}, read exactly", [share], "%", 1))
     own = medians[0]
     slowest = [1000 * float(np.percentile(turn, 99)) for turn in times[0]]
@@ -92,17 +96,6 @@ def on_one_core() -> None:
     """Keeps this process, and what it starts, on one core: all readers have the same."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-
-def images(data: str | None, split: Any, count: int) -> tuple[list[bytes], list[str]]:
-    """Files and what they say, chosen or drawn by a seed."""
-    if not data:
-        drawn = list(generate(count, SEED))
-        return [image.data for image in drawn], [image.label for image in drawn]
-    dataset = open_dataset(data)
-    samples = dataset.samples(split)
-    chosen = random.Random(SEED).sample(samples, min(count, len(samples)))
-    return [dataset.read(sample) for sample in chosen], [sample.label for sample in chosen]
 
 
 def others(count: int) -> list[Peer]:

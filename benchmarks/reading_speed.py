@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import cv2
-from measurement import Figure, alternate, argument_parser, cores, positive, ratios, report, run
+from measurement import (
+    Figure,
+    add_image_options,
+    alternate,
+    argument_parser,
+    chosen_images,
+    model_name,
+    positive,
+    ratios,
+    report,
+    run,
+)
 
-from crnn_captcha.dataset import SPLITS, Split, open_dataset
 from crnn_captcha.decoding import greedy_decode
-from crnn_captcha.generator import generate
 from crnn_captcha.images import decode_image
 from crnn_captcha.recognizer import Recognizer
+from crnn_captcha.windows import available_cores
 
 PARTS = ("decoding the file", "preprocessing", "the network", "decoding the logits")
 Way = Callable[[Recognizer, Sequence[bytes]], list[float]]
 
-SEED = 1  # of the images that are drawn, or of the choice among those of a data set
-
 
 def main() -> None:
     """Reads the same images in each way, in turns."""
-    parser = argument_parser(__doc__ or "")
-    parser.add_argument("--model", metavar="M", help="bundle or run (default: the package's)")
-    parser.add_argument("--data", metavar="DATA", help="read these (default: generated images)")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="(default: %(default)s)")
-    parser.add_argument("--images", type=positive, default=300, help="(default: %(default)s)")
+    parser = argument_parser(__doc__, reads=True)
+    add_image_options(parser, count=300)
     parser.add_argument("--repeats", type=positive, default=7, help="(default: %(default)s)")
     arguments = parser.parse_args()
-    if arguments.data:
-        files = dataset_files(arguments.data, arguments.split, arguments.images)
-        source = f"{Path(arguments.data).name}, {arguments.split}"
-    else:
-        files = [image.data for image in generate(arguments.images, SEED)]
-        source = "generated"
+    images = chosen_images(arguments)
+    files = images.files
     alone = Recognizer(arguments.model, threads=1)
     together = Recognizer(arguments.model)
     runs: list[Callable[[], list[float]]] = [
@@ -46,12 +45,12 @@ def main() -> None:
     ]
     one_by_one, parts, at_once = alternate(runs, arguments.repeats, pause_s=0.2)
 
-    what = f"reading {len(files)} images ({source}; {model_name(arguments.model)})"
+    what = f"reading {len(files)} images ({images.source}; {model_name(arguments.model)})"
     alone_s = [sum(turn) for turn in one_by_one]
     together_s = [sum(turn) for turn in at_once]
     per_second = [len(files) / seconds for seconds in together_s]
     milliseconds = [[1000 * seconds / len(files) for seconds in turn] for turn in parts]
-    one, many = f"{what}, one by one, 1 thread", f"{what}, in one call, {cores()} cores"
+    one, many = f"{what}, one by one, 1 thread", f"{what}, in one call, {available_cores()} cores"
     figures = [
         Figure(one, [1000 * seconds / len(files) for seconds in alone_s], "ms an image"),
         Figure(one, [len(files) / seconds for seconds in alone_s], "images a second", 0),
@@ -63,19 +62,6 @@ def main() -> None:
         Figure(f"{what}: speed in one call / one by one", ratios(alone_s, together_s)),
     ]
     report(figures, as_json=arguments.json)
-
-
-def dataset_files(data: str, split: Split, count: int) -> list[bytes]:
-    """The files of some samples, chosen by a seed; all of the split if it has fewer."""
-    dataset = open_dataset(data)
-    samples = dataset.samples(split)
-    chosen = random.Random(SEED).sample(samples, min(count, len(samples)))
-    return [dataset.read(sample) for sample in chosen]
-
-
-def model_name(model: str | None) -> str:
-    """For people."""
-    return Path(model).resolve().name if model else "the package's bundle"
 
 
 def on_one_thread(read: Way, recognizer: Recognizer, files: Sequence[bytes]) -> list[float]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measurement import Row, argument_parser, header
+from measurement import Row, argument_parser, header, model_option
 
 PRESETS = ("classic", "standard")
 QUICK = ("--repeats", "2")
@@ -15,13 +15,12 @@ QUICK = ("--repeats", "2")
 
 def main() -> None:
     """Runs each in a process of its own; exits 1 when one failed, after the others."""
-    parser = argument_parser(__doc__ or "")
-    parser.add_argument("--model", metavar="M", help="bundle or run (default: the package's)")
+    parser = argument_parser(__doc__, reads=True)
     parser.add_argument("--data", metavar="DATA", help="also read images of this data set")
     parser.add_argument("--run", metavar="RUN", help="also see how long this run waited for data")
     parser.add_argument("--quick", action="store_true", help="two repeats: only to see it work")
     arguments = parser.parse_args()
-    model = ["--model", arguments.model] if arguments.model else []
+    model = model_option(arguments.model)
     quick = QUICK if arguments.quick else ()
 
     benchmarks = [["cold_start.py", *model, *quick], ["reading_speed.py", *model, *quick]]

@@ -10,8 +10,10 @@ import sys
 import tempfile
 from functools import partial
 
-from measurement import Figure, alternate, argument_parser, cores, positive, ratios, report, run
+from measurement import Figure, alternate, argument_parser, positive, ratios, report, run
 from workers import Worker
+
+from crnn_captcha.windows import available_cores
 
 AIM = 1.15  # Keras may take this many times as long
 WARM_UPS = 2  # turns: TensorFlow traces in the first, both fill their memory pools
@@ -19,14 +21,17 @@ WARM_UPS = 2  # turns: TensorFlow traces in the first, both fill their memory po
 
 def main() -> None:
     """Starts a process for each framework and lets them take steps in turns."""
-    parser = argument_parser(__doc__ or "")
+    parser = argument_parser(__doc__)
     parser.add_argument("--preset", default="classic", help="whose network (default: %(default)s)")
     parser.add_argument("--repeats", type=positive, default=12, help="turns (default: %(default)s)")
     parser.add_argument(
         "--steps", type=positive, default=4, help="steps in a turn (default: %(default)s)"
     )
     parser.add_argument(
-        "--threads", type=positive, default=cores(), help="of each framework (default: all cores)"
+        "--threads",
+        type=positive,
+        default=available_cores(),
+        help="of each framework (default: all cores)",
     )
     arguments = parser.parse_args()
     if importlib.util.find_spec("torch") is None:

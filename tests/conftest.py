@@ -20,9 +20,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from crnn_captcha.bundle import BundleMetadata, write_bundle
 from crnn_captcha.charset import Charset
+from crnn_captcha.drawing import draw
 from crnn_captcha.fonts import Font
 from crnn_captcha.generator import generate, write_zip
 from crnn_captcha.preprocessing import Pipeline, Stage
+from crnn_captcha.style_files import load_style
 from crnn_captcha.styles import ImageStyle, LetterStyle, Range, Style
 
 if TYPE_CHECKING:
@@ -32,7 +34,10 @@ HEIGHT = 4
 INK = {"a": (0, 255, 255), "b": (255, 0, 255), "c": (255, 255, 0)}  # RGB on white
 
 Paint = Callable[..., NDArray[np.uint8]]
+DrawImage = Callable[..., NDArray[np.uint8]]
 MakeModel = Callable[[], Any]
+
+DEFAULT_LOOK = load_style()
 
 
 @pytest.fixture
@@ -93,6 +98,16 @@ def paint() -> Paint:
         return np.repeat(row[None], height, axis=0)
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def draw_image() -> DrawImage:
+    """Draws a label as our generator does, by a seed: RGB uint8 (height, width, 3)."""
+
+    def draw_one(label: str, seed: int, style: Style = DEFAULT_LOOK) -> NDArray[np.uint8]:
+        return draw(label, style, np.random.default_rng(seed), FONTS)
+
+    return draw_one
 
 
 # --- training -------------------------------------------------------------------------------

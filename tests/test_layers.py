@@ -19,28 +19,35 @@ ROOT = Path(crnn_captcha.__file__).parent
 
 # A module imports only from rows above its own. Modules of one package may import each other.
 LAYERS = (
-    ("errors", "files", "windows"),
-    ("charset", "patterns", "streams"),
-    ("images", "alignment", "automaton", "metrics", "confidence", "protobuf", "tables", "styles"),
-    ("preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints"),
-    ("dataset", "glyphs", "decoding", "letters", "listing", "style_files", "peers"),
-    ("effects", "batches", "temperature"),
-    ("drawing", "bundle"),
+    ("errors", "files", "progress", "windows"),
+    ("charset", "patterns", "fingerprints", "duplicates", "streams"),
+    (
+        "images", "stages", "alignment", "automaton", "metrics", "confidence", "protobuf",
+        "tables", "styles",
+    ),
+    (
+        "preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints", "wording",
+        "style_files", "peers",
+    ),
+    ("dataset", "glyphs", "decoding", "letters", "listing", "outcomes", "pipelines", "containers"),
+    ("effects", "batches", "temperature", "inspection"),
+    ("drawing", "bundle", "checks"),
     ("generator", "recognizer"),
-    ("synthetic", "evaluation", "inspection", "jobs"),
+    ("synthetic", "evaluation", "diagnosis", "jobs"),
     (PACKAGE,),  # its __init__ gathers the public names
     ("reporting",),
     ("training",),
     ("cli",),
-)
+)  # fmt: skip
 HOMES = {
     "keras": {"training"},
     "tensorflow": {"training"},
     "tf2onnx": {"training"},
     "onnx": {"training"},
-    "onnxruntime": {"recognizer"},
+    "onnxruntime": {"recognizer", "training.quantization"},
     "matplotlib": {"reporting"},
     "pyarrow": {"tables"},
+    "tqdm": {"progress"},
     "click": {"cli"},
     "PIL": {"fonts", "glyphs", "reporting.showcase"},
     "captcha": {"peers"},

@@ -497,16 +497,6 @@ def test_threads_are_a_positive_integer(threads: Any, bundle_path: Path) -> None
         Recognizer(bundle_path, threads=threads)
 
 
-def test_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 4, 5}, raising=False)
-    assert recognizers.available_cores() == 3
-    monkeypatch.delattr("os.sched_getaffinity")
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
-    assert recognizers.available_cores() == 2
-    monkeypatch.setattr("os.cpu_count", lambda: None)
-    assert recognizers.available_cores() == 1
-
-
 # ---- The package
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crnn_captcha import windows
-from crnn_captcha.windows import in_windows, side_by_side
+from crnn_captcha.windows import available_cores, in_windows, side_by_side
 
 # ---- Windows
 
@@ -33,6 +33,16 @@ def test_large_items_fill_a_window_sooner(large: object) -> None:
 
 
 # ---- Side by side
+
+
+def test_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 4, 5}, raising=False)
+    assert available_cores() == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert available_cores() == 2
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert available_cores() == 1
 
 
 def squares(window: list[int]) -> list[int]:

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
         PreprocessingError,
         RunError,
     )
-    from crnn_captcha.evaluation import EvaluationResult, evaluate
+    from crnn_captcha.evaluation import evaluate
     from crnn_captcha.images import load_image
+    from crnn_captcha.outcomes import EvaluationResult
     from crnn_captcha.preprocessing import Pipeline, Stage
     from crnn_captcha.recognizer import Recognizer
 
@@ -85,8 +86,9 @@ _HOMES = MappingProxyType(
         "constraints": ("Constraint",),
         "decoding": ("Alternative", "Character", "Decoding", "Reading"),
         "errors": tuple(name for name in __all__ if name.endswith("Error")),
-        "evaluation": ("EvaluationResult", "evaluate"),
+        "evaluation": ("evaluate",),
         "images": ("load_image",),
+        "outcomes": ("EvaluationResult",),
         "preprocessing": ("Pipeline", "Stage"),
         "recognizer": ("Recognizer",),
     }

@@ -56,7 +56,7 @@ def log_sum(values: Floats, axis: int = -1) -> Floats:
 
 
 def log_add(a: Floats, b: Floats) -> Floats:
-    """`np.logaddexp`, several times as fast on large arrays."""
+    """`np.logaddexp`, faster on large arrays."""
     if a.size < SMALL:
         return np.asarray(np.logaddexp(a, b))
     top = np.maximum(np.maximum(a, b), -np.finfo(np.float64).max / 2)  # finite
@@ -303,7 +303,7 @@ class Lattice:
 
 
 def _scaled_likelihood(scores: Floats, lattice: Lattice) -> tuple[Floats, NDArray[np.bool_]]:
-    """The log-likelihood by sums of products, several times as fast as by sums of logarithms.
+    """The log-likelihood by sums of products, which are faster than sums of logarithms.
 
     Emissions are divided by the highest of each time step, and what leaves a state by a power of
     two that is no less than the number of its exits. So no sum ever grows, no error either, and

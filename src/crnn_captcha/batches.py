@@ -18,7 +18,8 @@ from crnn_captcha.dataset import BrokenImage, Dataset, Sample
 from crnn_captcha.errors import CrnnCaptchaError, DatasetError, LabelError
 from crnn_captcha.images import decode_image
 from crnn_captcha.letters import LabelledImage, Typesetting, set_anew
-from crnn_captcha.preprocessing import Image, Pipeline, pad_width, stack
+from crnn_captcha.preprocessing import Pipeline, pad_width, stack
+from crnn_captcha.stages import Image
 from crnn_captcha.streams import Batch, BatchStream
 
 POOL_BATCHES = 32  # batches whose images are sorted by width together: like widths, still mixed

@@ -9,7 +9,6 @@ goes on behind its last whole row.
 from __future__ import annotations
 
 import json
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from crnn_captcha.decoding import BEST_PATH, Decoding, Reading
 from crnn_captcha.errors import ConfigError, DatasetError, ImageError, RunError
 from crnn_captcha.images import ImageSource
 from crnn_captcha.listing import ListedImage, listed_images
+from crnn_captcha.progress import progress_bar
 from crnn_captcha.tables import Row, Rows, Table
 
 
@@ -81,7 +81,7 @@ def read_into(
 
     The rows stand in the order of the images: as given, within a folder its own files by name and
     then its folders, within a zip by name. Beside the few images under way, memory holds the names
-    of one folder at a time (70 bytes an image), or a zip's directory (600 bytes an image).
+    of one folder at a time, or a zip's directory.
 
     While it is under way there is `OUT.job` beside the table, with what it reads by; when that is
     gone, the table is complete.
@@ -203,8 +203,6 @@ def _read(
     progress: bool,
 ) -> None:
     """Reads the images that are left."""
-    from tqdm import tqdm
-
     under_way: deque[str] = deque()
 
     def sources() -> Iterator[ImageSource | ImageError]:
@@ -212,17 +210,7 @@ def _read(
             under_way.append(image.path)
             yield image.source()
 
-    # On a terminal the bar moves smoothly; in a log file it leaves a line now and then.
-    interval = 0.2 if sys.stderr.isatty() else 10.0
-    with tqdm(
-        total=total,
-        initial=result.before,
-        desc="reading",
-        unit="image",
-        mininterval=interval,
-        disable=not progress,
-        file=sys.stderr,
-    ) as bar:
+    with progress_bar(total, "reading", "image", shown=progress, done=result.before) as bar:
         for reading in recognizer.read_many(sources(), decoding, threads=threads):
             row = _row(under_way.popleft(), reading, min_confidence)
             rows.append(row)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from crnn_captcha.errors import BundleError
 
-MAX_FIELDS = 50_000  # an exported network has some 1,200; bounds the time and memory of a check
+MAX_FIELDS = 50_000  # far more than a network has; bounds the time and memory of a check
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 _FIXED_BYTES = {FIXED64: 8, FIXED32: 4}

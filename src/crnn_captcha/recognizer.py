@@ -20,28 +20,26 @@ from crnn_captcha.decoding import BEST_PATH, Decoding, Reading, decode
 from crnn_captcha.errors import BundleError, ConfigError, ImageError, PreprocessingError
 from crnn_captcha.images import ImageSource, load_image
 from crnn_captcha.preprocessing import Pipeline
-from crnn_captcha.windows import in_windows, side_by_side
+from crnn_captcha.stages import Columns
+from crnn_captcha.windows import available_cores, in_windows, side_by_side
 
 DEFAULT_BUNDLE = Path(__file__).parent / "models" / "default.onnx"
 RUN_BUNDLE = "bundle.onnx"  # in a run folder
 
 CHUNK_IMAGES = 256  # prepared ahead, so that many of a chunk have the same width
-WINDOW_IMAGES = 64  # the same where each thread has its own: 2 % slower, a third of the memory
+WINDOW_IMAGES = 64  # fewer where each thread has its own: all of them are held at once
 MAX_BATCH_PIXELS = 2**18  # 64 float32 channels at full resolution are 64 MiB then
 
 Prepared = NDArray[np.uint8]
-Columns = NDArray[np.float64]  # of an image that a prepared one's columns come from, (width, 2)
 
 
 class Recognizer:
     r"""Reads images with a bundle. One may be shared by threads, and sent to other processes.
 
-    There is nothing to close. What it costs, in time of a core and with the package's bundle: to
-    make one, 0.03 s and 30 MB, the bundle's check included; to read, about 5 ms for an image alone
-    and 4 ms for one of many, and 15 to 25 MB for each thread that reads many. A pickle of it is
-    its bundle (6 MB), and a copy makes a session of its own, in 0.02 s and with 15 MB. So keep one
-    for as long as there are images, let threads share it, and give each process of a pool one when
-    it starts, not one with every image.
+    There is nothing to close. To make one takes longer than to read an image with it: the bundle
+    is checked, and a session of ONNX Runtime made. A pickle of it is as large as its bundle, and a
+    copy makes a session of its own. So keep one for as long as there are images, let threads share
+    it, and give each process of a pool one when it starts, not one with every image.
 
     Where several processes read side by side, give each `threads=1`: ONNX Runtime then starts no
     thread at all. OpenCV's threads are the whole process's own and left as they are; only `clahe`
@@ -341,7 +339,7 @@ def _make_session(graph: bytes, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
-    options.enable_mem_pattern = False  # made for images of one width: here 20 MB for nothing
+    options.enable_mem_pattern = False  # made for images of one width: here memory for nothing
     options.log_severity_level = 4  # fatal: whatever else goes wrong becomes an exception
     # Without it the bytes could also be ONNX Runtime's own format, which nobody has checked.
     options.add_session_config_entry("session.load_model_format", "ONNX")
@@ -358,13 +356,6 @@ def _checked_threads(threads: int | None) -> int | None:
     if threads is not None and (type(threads) is not int or threads < 1):
         raise ConfigError(f"`threads` is an integer from 1, or None. Received: {threads!r}.")
     return threads
-
-
-def available_cores() -> int:
-    """Those that this process may run on, which in a container are fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _one_line(error: Exception) -> str:

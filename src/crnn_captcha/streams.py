@@ -26,7 +26,7 @@ from crnn_captcha.errors import DatasetError
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
-BATCHES_AHEAD = 4  # for each worker: hides a slow batch, holds a few MB
+BATCHES_AHEAD = 4  # for each worker: enough to hide a slow batch
 
 
 class BatchStream(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -29,6 +30,13 @@ def in_windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
             window, held = [], 0
     if window:
         yield window
+
+
+def available_cores() -> int:
+    """Those that this process may run on, which in a container are fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def side_by_side(

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from cli.conftest import Refusal
 from crnn_captcha.cli.compare import compare
-from crnn_captcha.cli.main import main
 from crnn_captcha.metrics import Interval
 
 
@@ -121,28 +121,18 @@ def test_help_teaches() -> None:
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, refusal: Refusal
 ) -> None:
     from crnn_captcha.training import comparison
 
     monkeypatch.setattr(
         comparison,
-        "_in_own_process",
+        "in_own_process",
         lambda function, *given, **options: function(*given, **options),
     )
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(comparison, "say", lambda text: None)  # which of them is at its turn
     options = ["--data", "data.zip", "--minutes", "1", "--out", "out"]
-    monkeypatch.setattr("sys.argv", ["crnn-captcha", "compare", *options, *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    assert exit_.value.code == 2
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith(f"crnn-captcha: {message}")
-    assert list(tmp_path.iterdir()) == []
+    assert refusal("compare", *options, *arguments).startswith(message)
 
 
 @pytest.mark.usefixtures("compared")

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from cli.conftest import Refusal
 from crnn_captcha.bundle import read_bundle
 from crnn_captcha.cli.export import export
-from crnn_captcha.cli.main import main
+from crnn_captcha.training.export import ExportResult
 
 
 def run(*arguments: str | Path) -> Result:
@@ -27,15 +28,27 @@ def test_it_says_how_well_the_bundle_agrees_and_what_is_next(
     assert read_bundle(out).metadata.charset.characters == "01ab"
 
 
+def test_it_says_how_much_is_in_8_bits(tiny_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reader.onnx"
+    result = run(tiny_run, "--out", out, "--int8")
+    assert result.exit_code == 0, result.output
+    share, agrees, _ = result.output.splitlines()[-3:]
+    assert share == "2 of 2 convolutions are in 8 bits."
+    size = f"{out.stat().st_size / 1e6:.1f} MB"
+    assert agrees == (
+        f"{out} ({size}) reads as the one in 32 bits on 100.00% of the validation images."
+    )
+
+
 def test_moved_data_are_named_with_data(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: dict[str, object] = {}
 
-    def record(run: Path, out: Path, **options: object) -> float:
+    def record(run: Path, out: Path, **options: object) -> ExportResult:
         given.update(options)
         out.write_bytes(b"")
-        return 1.0
+        return ExportResult(1.0)
 
     monkeypatch.setattr("crnn_captcha.training.export", record)
     assert run(tiny_run, "--out", tmp_path / "a.onnx", "--data", "moved.zip").exit_code == 0
@@ -50,20 +63,9 @@ def test_moved_data_are_named_with_data(
     ],
 )
 def test_what_is_no_run_is_one_line_and_exit_2(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, refusal: Refusal
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["crnn-captcha", "export", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    assert exit_.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"crnn-captcha: {message}")
-    assert list(tmp_path.iterdir()) == []
+    assert refusal("export", *arguments).startswith(message)
 
 
 def test_the_file_to_write_must_be_named(tiny_run: Path) -> None:

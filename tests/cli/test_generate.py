@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -17,6 +16,7 @@ from crnn_captcha.cli.generate import MORE_FONTS, generate
 from crnn_captcha.dataset import parse_label
 from crnn_captcha.errors import CharsetError, ConfigError, DatasetError, FontError
 from crnn_captcha.images import load_image
+from crnn_captcha.windows import available_cores
 
 
 def _run(*arguments: object) -> Result:
@@ -84,7 +84,7 @@ def test_workers_are_one_a_core_unless_said_otherwise(
     monkeypatch.setattr(generator_module, "generate", record)
     for out, options in (("a", []), ("b", ["--workers", 3])):
         assert _run(tmp_path / out, "--count", 1, *options).exit_code == 0
-    assert asked == [os.cpu_count(), 3]
+    assert asked == [available_cores(), 3]
 
 
 def test_somebody_elses_generator_may_have_a_font_of_its_own(

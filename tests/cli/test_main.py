@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from cli.conftest import RunMain
 from crnn_captcha import errors
 from crnn_captcha.cli import main as main_module
 from crnn_captcha.cli.main import COMMANDS, cli, main, run
@@ -23,15 +24,6 @@ for command in COMMANDS:
 heavy = {"keras", "tensorflow", "onnxruntime", "matplotlib", "PIL"} & sys.modules.keys()
 sys.exit(f"imported: {heavy}" if heavy else 0)
 """
-
-
-def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The exit code of `crnn-captcha` with these arguments."""
-    monkeypatch.setattr(sys, "argv", ["crnn-captcha", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 def raise_in_command(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -100,10 +92,10 @@ def test_the_installed_script_is_run() -> None:
 def test_wrong_use_exits_with_2(
     arguments: list[str],
     message: str,
-    monkeypatch: pytest.MonkeyPatch,
+    run_main: RunMain,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run_main(monkeypatch, *arguments) == 2
+    assert run_main(*arguments) == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert message in output.err
@@ -122,10 +114,13 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_an_error_of_ours_is_one_line_and_exit_2(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception,
+    run_main: RunMain,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     raise_in_command(monkeypatch, error)
-    assert run_main(monkeypatch, "read") == 2
+    assert run_main("read") == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err == "crnn-captcha: What came and what to do.\n"
@@ -148,25 +143,31 @@ def test_an_error_of_ours_is_one_line_and_exit_2(
     ],
 )
 def test_an_os_error_is_one_line_and_exit_2(
-    error: OSError, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: OSError,
+    line: str,
+    run_main: RunMain,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     raise_in_command(monkeypatch, error)
-    assert run_main(monkeypatch, "read") == 2
+    assert run_main("read") == 2
     assert capsys.readouterr().err == line
 
 
 def test_ctrl_c_is_one_line_and_exit_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run_main: RunMain, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     raise_in_command(monkeypatch, KeyboardInterrupt())
-    assert run_main(monkeypatch, "read") == 1
+    assert run_main("read") == 1
     assert capsys.readouterr().err.strip() == "crnn-captcha: stopped."
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_a_commands_exit_code_is_passed_on(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commands_exit_code_is_passed_on(
+    code: int, run_main: RunMain, monkeypatch: pytest.MonkeyPatch
+) -> None:
     raise_in_command(monkeypatch, SystemExit(code))
-    assert run_main(monkeypatch, "read") == code
+    assert run_main("read") == code
 
 
 def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from cli.conftest import Refusal
 from crnn_captcha.bundle import read_bundle
-from crnn_captcha.cli.main import main
 from crnn_captcha.cli.train import train
 from crnn_captcha.errors import ConfigError
 
@@ -76,6 +76,36 @@ def test_what_is_drawn_is_part_of_the_configuration(
     assert trained["data"] is None
 
 
+def test_a_training_may_start_from_a_trained_model(
+    trained: dict[str, Any], tiny_run: Path, tmp_path: Path
+) -> None:
+    from crnn_captcha.training import make_config, read_base
+
+    given = "--epochs", "5", "--set", "data.batch_size=3"
+    for source in (tiny_run, tiny_run / "bundle.onnx"):
+        result = run("data.zip", "--out", tmp_path / "run", "--from", source, *given)
+        assert result.exit_code == 0, result.output
+        base = read_base(source)
+        assert trained["base"].digest == base.digest
+        settings = ["training.epochs=5", "data.batch_size=3"]
+        assert trained["config"] == make_config("standard", settings, base.config)
+    assert run("data.zip", "--out", tmp_path / "run").exit_code == 0
+    assert trained["base"] is None
+
+
+def test_a_training_from_a_trained_model_ends_as_any(
+    tiny_run: Path, captchas: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    smaller = "--epochs", "1", "--set", "data.batch_size=24", "--set", "augmentation={}"
+    result = run(captchas, "--out", out, "--from", tiny_run, *smaller)
+    assert result.exit_code == 0, result.output
+    assert f"Starts from {tiny_run}: kept 4 of 4 characters. As it is, it reads" in result.output
+    assert read_bundle(out / "bundle.onnx").metadata.charset.characters == "01ab"
+    again = run(captchas, "--out", out, "--from", tiny_run, *smaller, "--resume")
+    assert again.exit_code == 0, again.output
+
+
 def test_switches(trained: dict[str, Any], tmp_path: Path) -> None:
     switches = "--skip-broken", "--tensorboard", "--mixed-precision"
     assert run("data.zip", "--out", tmp_path / "run", *switches).exit_code == 0
@@ -97,7 +127,8 @@ def test_a_stopped_training_exits_with_1(trained: dict[str, Any], tmp_path: Path
 
 def test_help_teaches() -> None:
     text = " ".join(run("--help").output.split())
-    for option in ("--out RUN", "--preset", "--epochs", "--seed", "--resume", "--set"):
+    options = "--out RUN", "--preset", "--epochs", "--seed", "--resume", "--set"
+    for option in (*options, "--from BUNDLE_OR_RUN"):
         assert option in text
     for lesson in (
         "DATA is a zip, a folder or a CSV",
@@ -108,6 +139,8 @@ def test_help_teaches() -> None:
         "--set data.batch_size=64",
         "Drawn images are mixed with DATA's",
         "crnn-captcha train --synthetic coloured-lines:20000 --out runs/drawn",
+        "with a third of its learning rate",
+        "--out runs/others --from runs/first",
     ):
         assert lesson in text
 
@@ -119,26 +152,24 @@ def test_help_teaches() -> None:
         (["--set", "batch_size=3"], "A setting has the form section.key=value, with a key of"),
         (["--set", "data.batch_size=0"], "A value in the settings doesn't fit: data.batch_size"),
         (["--seed", "99999999999"], "A value in the settings doesn't fit: seed is 0 to"),
+        (["--from", "gone.onnx"], "Can't use 'gone.onnx' as a bundle. A bundle is a file."),
+        (["--from", "."], "A run folder holds a config.toml. Received: ."),
         ([], "There is no data at 'data.zip'."),
         (["--synthetic", "plain"], "A value in the settings doesn't fit: What to draw has the"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, refusal: Refusal
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    command = ["crnn-captcha", "train", "data.zip", "--out", "run", *arguments]
-    monkeypatch.setattr("sys.argv", command)
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    assert exit_.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"crnn-captcha: {message}")
-    assert list(tmp_path.iterdir()) == []
+    assert refusal("train", "data.zip", "--out", "run", *arguments).startswith(message)
+
+
+def test_settings_that_contradict_the_trained_model_are_one_line(
+    tiny_run: Path, refusal: Refusal
+) -> None:
+    base = "--from", str(tiny_run), "--set", "model.units=[9]"
+    line = refusal("train", "data.zip", "--out", "run", *base)
+    assert "has its pipeline and network. Received: another model.units." in line
 
 
 @pytest.mark.parametrize(
@@ -149,20 +180,9 @@ def test_wrong_use_is_one_line_and_exit_2(
     ],
 )
 def test_nothing_to_learn_from_is_one_line_and_exit_2(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, refusal: Refusal
 ) -> None:
-    command = ["crnn-captcha", "train", "--out", str(tmp_path / "run"), *arguments]
-    monkeypatch.setattr("sys.argv", command)
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    assert exit_.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"crnn-captcha: {message}")
-    assert list(tmp_path.iterdir()) == []
+    assert refusal("train", "--out", "run", *arguments).startswith(message)
 
 
 @pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--seed", "-1"], ["--epochs", "x"]])

@@ -10,8 +10,8 @@ import pytest
 from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import Sample
 from crnn_captcha.errors import MissingExtraError, RunError
-from crnn_captcha.evaluation import Outcome, summarize
 from crnn_captcha.images import load_image
+from crnn_captcha.outcomes import Outcome, summarize
 from crnn_captcha.reporting.page import EXAMPLES, prepare_report, spread, write_report
 from crnn_captcha.reporting.showcase import Pixels, png
 

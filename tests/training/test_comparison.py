@@ -5,18 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import multiprocessing
-import os
 import re
 import shutil
-import signal
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, chain, repeat
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
 
@@ -25,24 +17,18 @@ from conftest import MakeConfig
 
 from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import open_dataset
-from crnn_captcha.errors import ConfigError, DatasetError, RunError
-from crnn_captcha.evaluation import EvaluationResult, Outcome, evaluate, summarize
+from crnn_captcha.errors import ConfigError, RunError
+from crnn_captcha.evaluation import evaluate
 from crnn_captcha.images import load_image
 from crnn_captcha.metrics import Interval
+from crnn_captcha.outcomes import EvaluationResult, Outcome, summarize
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.training import comparison
-from crnn_captcha.training.comparison import (
-    WARM_UP_STEPS,
-    Comparison,
-    Row,
-    compare,
-    epoch_seconds,
-    parse_variant,
-)
+from crnn_captcha.training.comparison import Comparison, Row, compare, parse_variant
 from crnn_captcha.training.config import PRESETS, Config, make_config
 from crnn_captcha.training.loop import TrainingResult, train
-from crnn_captcha.training.preparation import prepare
 from crnn_captcha.training.run import HISTORY_COLUMNS, RunFolder
+from crnn_captcha.training.timing import epoch_seconds
 
 LABELS = ("ab", "ba", "o1", "aab", "bba", "abab")
 READ = {  # by run folder: what its best model makes of the labels
@@ -50,7 +36,6 @@ READ = {  # by run folder: what its best model makes of the labels
     "standard": ("ab", "ba", "o1", "aab", "bba", "ab"),
     "standard-model.neck-none": ("ab", "ab", "ol", "aab", "bb", "ab"),
 }
-WAIT_S = 120
 VARIANTS = ("classic", "standard", "standard model.neck=none")
 
 
@@ -72,7 +57,7 @@ class Trainings:
         self.stopped = self.dying = ""
 
     def __call__(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        if function is comparison.epoch_seconds:
+        if function is epoch_seconds:
             _, config = arguments
             self.measured.append(config.preset)
             return self.epoch_seconds
@@ -107,7 +92,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
         return summarize(outcomes, charset=Charset("01abo"), seconds=1.0)
 
     found = Trainings()
-    monkeypatch.setattr(comparison, "_in_own_process", found)
+    monkeypatch.setattr(comparison, "in_own_process", found)
     monkeypatch.setattr(comparison, "_measure", measure)
     return found
 
@@ -251,21 +236,6 @@ def test_minutes_become_epochs(
     assert resume is False
 
 
-@pytest.mark.parametrize("make", ["quick_config", "tiny_config"], ids=["one head", "two heads"])
-def test_an_epoch_is_measured_by_its_steps_and_its_validation(
-    captchas: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, make: str
-) -> None:
-    config: Config = request.getfixturevalue(make)()
-    prepared = prepare(open_dataset(captchas), config, skip_broken=False, progress=False)
-    steps, validations = len(prepared.learning), len(prepared.validation)
-    assert steps < comparison.MEASURED_STEPS * 2  # so each step is measured
-    # A step takes 2 s and reading a batch 3 s, but the first ones also trace.
-    durations = chain(repeat(100.0, WARM_UP_STEPS), repeat(2.0, steps), (100.0, 3.0))
-    clock = accumulate(chain.from_iterable((0.0, duration) for duration in durations))
-    monkeypatch.setattr(comparison, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    assert epoch_seconds(captchas, config) == pytest.approx(2 * steps + 3 * validations)
-
-
 # --- going on -------------------------------------------------------------------------------
 
 
@@ -290,13 +260,14 @@ def test_a_run_whose_bundle_is_missing_is_not_done(
 
 
 def test_a_stopped_training_ends_the_comparison(
-    trainings: Trainings, compare_all: Callable[..., Comparison]
+    trainings: Trainings, compare_all: Callable[..., Comparison], tmp_path: Path
 ) -> None:
     trainings.stopped = "standard"
     result = compare_all()
     assert result.interrupted
     assert [row.variant for row in result.rows] == ["classic"]
     assert [name for name, *_ in trainings.trained] == ["classic", "standard"]
+    assert (tmp_path / "out" / "comparison.json").read_text() == result.to_json()
 
 
 def test_a_training_that_is_stopped_first_leaves_no_row(
@@ -406,6 +377,7 @@ def test_what_is_known_is_written_before_the_next_training(
         compare_all()
     written = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [row["variant"] for row in written["rows"]] == ["classic", "standard"]
+    assert written["interrupted"] is True
 
 
 def test_the_table_is_for_people() -> None:
@@ -443,64 +415,6 @@ def test_it_says_how_it_goes(
 
 
 # --- in processes of its own ----------------------------------------------------------------
-
-
-@pytest.fixture
-def light_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Processes that don't import TensorFlow, and stay deaf to Ctrl-C; handlers are put back."""
-    monkeypatch.setattr(comparison, "_listen", os.getpid)
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    yield
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
-
-
-@pytest.mark.usefixtures("light_processes")
-def test_a_process_of_its_own_answers() -> None:
-    assert comparison._in_own_process(os.getpid) != os.getpid()
-    assert comparison._in_own_process(sorted, [1, 3, 2], reverse=True) == [3, 2, 1]
-
-
-@pytest.mark.usefixtures("light_processes")
-def test_an_error_comes_out_of_the_process_as_it_is() -> None:
-    with pytest.raises(DatasetError, match="There is no data at 'nowhere'"):
-        comparison._in_own_process(open_dataset, "nowhere")
-
-
-@pytest.mark.usefixtures("light_processes")
-def test_a_process_that_dies_is_an_error() -> None:
-    with pytest.raises(RunError, match=r"process of a training died .* Go on with --resume\."):
-        comparison._in_own_process(os._exit, 9)
-
-
-@pytest.mark.usefixtures("light_processes")
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows can't send Ctrl-C to one process")
-def test_ctrl_c_is_not_for_the_process_that_waits() -> None:
-    assert comparison._in_own_process(os.kill, os.getpid(), signal.SIGINT) is None
-
-
-@pytest.mark.usefixtures("light_processes")
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM for a handler")
-def test_sigterm_is_passed_on() -> None:
-    def terminate() -> None:
-        while not multiprocessing.active_children():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=terminate)
-    thread.start()
-    with pytest.raises(RunError, match="process of a training died"):  # a training would stop
-        comparison._in_own_process(time.sleep, WAIT_S)
-    thread.join()
-
-
-def test_ctrl_c_is_for_the_process_that_trains() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as it begins
-    try:
-        comparison._listen()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _untestable(captchas: Path, path: Path) -> Path:

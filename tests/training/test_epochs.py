@@ -325,7 +325,7 @@ def test_a_full_disk_leaves_what_there_was(
 
 def _script(monkeypatch: pytest.MonkeyPatch, figures: list[tuple[float, float, float]]) -> None:
     remaining = iter(figures)
-    monkeypatch.setattr(Epochs, "_validate", lambda self: next(remaining))
+    monkeypatch.setattr(Epochs, "validate", lambda self: next(remaining))
 
 
 def test_the_learning_rate_falls_on_a_plateau_and_patience_ends(

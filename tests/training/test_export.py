@@ -25,7 +25,9 @@ from crnn_captcha.training import export as export_run
 from crnn_captcha.training.config import change
 from crnn_captcha.training.export import (
     MIN_AGREEMENT,
+    MIN_AGREEMENT_INT8,
     OPSET,
+    ExportResult,
     _agreement,
     _logits,
     load_reader,
@@ -172,7 +174,7 @@ def test_the_bundle_gets_the_temperature_that_was_fitted(
 
 def test_a_bundle_can_be_written_again(tiny_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "reader.onnx"
-    assert export_run(tiny_run, out) == 1.0
+    assert export_run(tiny_run, out) == ExportResult(1.0)
     images = np.random.default_rng(0).integers(0, 256, (2, 48, 16, 3), np.uint8)
     logits = [Recognizer(path).logits(images) for path in (out, tiny_run)]
     np.testing.assert_array_equal(logits[0], logits[1])
@@ -219,8 +221,42 @@ def test_moved_data_can_be_named(run: Path, captchas: Path, tmp_path: Path) -> N
     ):
         export_run(run, tmp_path / "reader.onnx")
     moved = shutil.copy(captchas, tmp_path / "moved.zip")
-    assert export_run(run, tmp_path / "reader.onnx", data=moved) == 1.0
-    assert export_run(run, tmp_path / "reader.onnx", data=open_dataset(moved)) == 1.0
+    assert export_run(run, tmp_path / "reader.onnx", data=moved).agreement == 1.0
+    assert export_run(run, tmp_path / "reader.onnx", data=open_dataset(moved)).agreement == 1.0
+
+
+def test_a_bundle_in_8_bits_says_so_and_has_its_own_temperature(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = []
+
+    def fit(logits: list[Logits], labels: list[str], charset: Charset) -> TemperatureFit:
+        fitted.append(logits)
+        return TemperatureFit(1.5, len(logits), 0.25, 0.125)
+
+    monkeypatch.setattr(export_module, "fit_temperature", fit)
+    out = tmp_path / "reader.onnx"
+    result = export_run(tiny_run, out, int8=True)
+    bundle = read_bundle(out)
+    assert result.quantized is not None
+    assert bundle.graph.startswith(result.quantized.graph)  # metadata follow
+    assert result.quantized.agreement >= MIN_AGREEMENT_INT8
+    assert bundle.metadata.training["quantized"] == {
+        "convolutions": 2, "in_8_bits": result.quantized.in_8_bits, "agreement": 1.0
+    }  # fmt: skip
+    assert bundle.metadata.temperature == 1.5
+    export_run(tiny_run, tmp_path / "exact.onnx")
+    assert len(fitted[0]) == len(fitted[1])
+    assert any((a != b).any() for a, b in zip(*fitted, strict=True))
+
+
+def test_a_bundle_in_8_bits_that_reads_other_texts_is_not_written(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module, "quantize", lambda *args: None)
+    with pytest.raises(ExportError, match=r"at least 99% of the .* Export without --int8\."):
+        export_run(tiny_run, tmp_path / "reader.onnx", int8=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_data_that_became_unreadable_are_an_error(run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -19,10 +20,18 @@ import pytest
 from conftest import MakeConfig
 
 from crnn_captcha.dataset import open_dataset
-from crnn_captcha.errors import ConfigError, DatasetError, LabelError, MissingExtraError, RunError
+from crnn_captcha.errors import (
+    ConfigError,
+    DatasetError,
+    ExportError,
+    LabelError,
+    MissingExtraError,
+    RunError,
+)
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.training import export
+from crnn_captcha.training.export import ExportResult
 from crnn_captcha.training.loop import TrainingResult, build_networks, train
 from crnn_captcha.training.losses import ctc_loss
 from crnn_captcha.training.run import RunFolder
@@ -201,7 +210,7 @@ def test_broken_images_are_refused_or_left_out(
     result = train(damaged, run, config, skip_broken=True, progress=False)
     assert result.skipped == 20
     assert "Broken images that were left out: 20." in result.summary()
-    assert export(run, tmp_path / "again.onnx") == 1.0  # leaves them out as well
+    assert export(run, tmp_path / "again.onnx") == ExportResult(1.0)  # leaves them out as well
 
 
 def test_labels_too_long_for_the_time_steps_are_refused_before_anything_is_written(
@@ -245,7 +254,7 @@ def test_sixteen_bits_train(
     rows = RunFolder(tmp_path / "run").read_history()
     assert np.isfinite([row["loss"] for row in rows]).all()
     assert rows[1]["loss"] < rows[0]["loss"]
-    assert export(tmp_path / "run", tmp_path / "again.onnx") == 1.0
+    assert export(tmp_path / "run", tmp_path / "again.onnx") == ExportResult(1.0)
 
 
 def test_logs_for_tensorboard_are_written_where_asked_for(
@@ -333,7 +342,18 @@ def test_drawn_images_alone_make_a_run_that_goes_on_exactly(
     assert losses[0] == losses[1]
     assert len(set(losses[0])) == 3
     assert Recognizer(run).charset.characters == "01ab"
-    assert export(run, tmp_path / "again.onnx") == 1.0  # draws its validation images again
+    assert export(run, tmp_path / "again.onnx").agreement == 1  # draws its images again
+
+    calibrated: list[int] = []
+
+    def give_up(graph: bytes, images: list[Any], *others: Any) -> None:
+        calibrated.append(len(images))
+
+    module = importlib.import_module("crnn_captcha.training.export")  # a function has its name
+    monkeypatch.setattr(module, "quantize", give_up)
+    with pytest.raises(ExportError, match="A bundle in 8 bits"):
+        export(run, tmp_path / "small.onnx", int8=True)
+    assert calibrated == [4]
 
 
 def test_a_run_does_not_go_on_with_another_style(

@@ -19,10 +19,11 @@ from crnn_captcha.cli import check
 from crnn_captcha.decoding import greedy_decode
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.metrics import exact_match
-from crnn_captcha.training.config import PRESETS, change
+from crnn_captcha.training.config import PRESETS, Config, change
 from crnn_captcha.training.export import load_reader
 from crnn_captcha.training.losses import ConsistentCTC, ctc_loss
 from crnn_captcha.training.model import BACKBONES, NECKS, Networks, make_networks
+from crnn_captcha.training.preparation import BYTES_A_WEIGHT
 from crnn_captcha.training.run import RunFolder
 from training.conftest import Overfitted
 
@@ -34,6 +35,17 @@ LABELS = np.array([[1, 2, 0], [4, 4, 3], [3, 0, 0], [1, 1, 0]], np.int32)
 def _images(width: int = 40, seed: int = 0) -> NDArray[np.uint8]:
     """As many as `LABELS`: uint8 (batch, width, height, channels)."""
     return np.random.default_rng(seed).integers(0, 256, (4, width, 16, 3), np.uint8)
+
+
+def _differences(config: Config) -> NDArray[np.float32]:
+    """How much the logits of a time step change with the images' end: (time_steps,)."""
+    keras.utils.set_random_seed(3)
+    reader = make_networks(config, num_classes=5).reader
+    images = _images(width=96)
+    others = images.copy()
+    others[:, -8:] = 255 - images[:, -8:]
+    logits, changed = (np.asarray(reader(either, training=False)) for either in (images, others))
+    return np.asarray(np.abs(logits - changed).max(axis=(0, 2)))
 
 
 @pytest.fixture
@@ -137,27 +149,14 @@ def test_a_neck_looks_at_the_whole_image(
     tiny_config: MakeConfig, neck: str, units: list[int], whole: bool
 ) -> None:
     own = f"model.neck={neck}", f"model.units={units}", "model.context=false"
-    config = tiny_config("model.backbone=vgg", *own)
-    keras.utils.set_random_seed(3)
-    reader = make_networks(config, num_classes=5).reader
-    images = _images(width=96)
-    others = images.copy()
-    others[:, -8:] = 255 - images[:, -8:]
-    logits, changed = (np.asarray(reader(either, training=False)) for either in (images, others))
-    differences = np.abs(logits - changed).max(axis=(0, 2))  # (time_steps,)
+    differences = _differences(tiny_config("model.backbone=vgg", *own))
     assert differences[-1] > 1e-5
     assert (differences[0] > 1e-6) == whole
 
 
 def test_with_context_each_time_step_knows_the_whole_text(tiny_config: MakeConfig) -> None:
     config = tiny_config("model.backbone=vgg", "model.neck=none", "model.context=true")
-    keras.utils.set_random_seed(3)
-    reader = make_networks(config, num_classes=5).reader
-    images = _images(width=96)
-    others = images.copy()
-    others[:, -8:] = 255 - images[:, -8:]
-    logits, changed = (np.asarray(reader(either, training=False)) for either in (images, others))
-    assert np.abs(logits - changed)[:, 0].max() > 1e-6
+    assert _differences(config)[0] > 1e-6
 
 
 @pytest.mark.parametrize("neck", NECKS)
@@ -297,6 +296,11 @@ def test_an_image_too_small_for_the_backbone_is_refused() -> None:
 def test_too_few_filters_for_the_backbone_are_refused(tiny_config: MakeConfig) -> None:
     with pytest.raises(ConfigError, match=r"The backbone 'resnet_fine' with filters \[4\] can't"):
         make_networks(tiny_config("model.filters=[4]"), 5)
+
+
+def test_the_small_preset_is_small() -> None:
+    reader = make_networks(PRESETS["small"], num_classes=37).reader  # 0 to 9, a to z and the blank
+    assert reader.count_params() * BYTES_A_WEIGHT < 2_000_000
 
 
 def test_check_knows_the_fewest_time_steps_of_the_presets() -> None:

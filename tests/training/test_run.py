@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from crnn_captcha.errors import ConfigError, RunError
 from crnn_captcha.training import run as run_module
 from crnn_captcha.training.config import PRESETS, change, make_config
-from crnn_captcha.training.run import HISTORY_COLUMNS, RunFolder, best_row, run_config
+from crnn_captcha.training.run import BASE_DIGEST, HISTORY_COLUMNS, RunFolder, best_row, run_config
 
 ROWS = [
     {"epoch": 1, "val_loss": 3.0, "val_exact_match": 0.1, "val_cer": 0.9},
@@ -77,6 +78,19 @@ def test_without_data_none_is_named(tmp_path: Path) -> None:
     assert folder.load_config().data.synthetic == "plain:9"
 
 
+def test_a_run_tells_what_it_was_started_from(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    config = make_config("classic")
+    folder.start(config, Path("data.zip"), weights=1, base=Path("a.onnx"), base_digest="5ca1ab1e")
+    assert folder.facts()["base"] == str(Path("a.onnx").resolve())
+    assert folder.facts()[BASE_DIGEST] == "5ca1ab1e"
+    assert folder.load_config() == config
+
+
+def test_a_run_from_nothing_says_nothing_of_a_base(started: RunFolder) -> None:
+    assert {"base", BASE_DIGEST} & set(started.facts()) == set()
+
+
 def test_without_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run_module._commit() == "unknown"
@@ -127,6 +141,22 @@ def test_a_new_run_takes_a_preset_and_settings(tmp_path: Path) -> None:
         config = run_config(run, preset="classic", settings=["seed=3"], resume=resume)
         assert config == change(PRESETS["classic"], ["seed=3"])
     assert run_config(run, preset=None, settings=[], resume=False) == PRESETS["standard"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "its", "expected"),
+    [
+        (None, "classic", "classic"),
+        ("standard", "classic", "standard"),
+        (None, "of their own", "standard"),
+    ],
+)
+def test_a_run_from_a_base_takes_its_preset_unless_told(
+    tmp_path: Path, preset: str | None, its: str, expected: str
+) -> None:
+    base = dataclasses.replace(make_config("classic"), preset=its)
+    config = run_config(tmp_path, preset=preset, settings=["seed=3"], resume=False, base=base)
+    assert config == make_config(expected, ["seed=3"], base)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from typing import Any
 
 import keras
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from crnn_captcha.errors import RunError
-from crnn_captcha.training.watch import State, Watch, say, stopping_on_signals
+from crnn_captcha.training.watch import State, Watch, stopping_on_signals
 
 
 def _model() -> keras.Model:
@@ -115,22 +114,3 @@ def test_a_second_signal_stops_at_once() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("not reached")
     assert signal.getsignal(signal.SIGINT) == before
-
-
-def test_in_another_thread_signals_are_left_alone() -> None:
-    handlers = []
-
-    def look() -> None:
-        with stopping_on_signals(_watch(State("data"), [])):
-            handlers.append(signal.getsignal(signal.SIGINT))
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    thread.join()
-    assert handlers == [signal.getsignal(signal.SIGINT)]
-
-
-def test_what_is_said_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    say("epoch 1")
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "epoch 1\n")

@@ -49,6 +49,7 @@ def evaluate(
     from crnn_captcha.dataset import open_dataset
     from crnn_captcha.recognizer import Recognizer
     from crnn_captcha.reporting import page
+    from crnn_captcha.wording import printable
 
     if report:
         page.prepare_report(report)
@@ -65,11 +66,11 @@ def evaluate(
     if as_json:
         click.echo(json.dumps({**facts, **result.to_dict()}))
     else:
-        named = ", ".join(f"{name}: {evaluation.printable(facts[name])}" for name in facts)
+        named = ", ".join(f"{name}: {printable(facts[name])}" for name in facts)
         click.echo(f"{named}\n\n{result.to_markdown()}\n{result.summary}")
         click.echo(result.coverage_summary)
         if report:
-            click.echo(f"Report: {evaluation.printable(str(written))}")
+            click.echo(f"Report: {printable(str(written))}")
     if result.broken:
         raise SystemExit(1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -74,6 +73,7 @@ def generate(
     from crnn_captcha.charset import Charset
     from crnn_captcha.style_files import DEFAULT, load_style
     from crnn_captcha.styles import FontStyle
+    from crnn_captcha.windows import available_cores
 
     given: dict[str, Any] = {
         "charset": None if charset is None else Charset(charset),
@@ -85,7 +85,7 @@ def generate(
     look = dataclasses.replace(load_style(style or DEFAULT), **changes)
     fonts = generator.Generator(look).fonts
     images = generator.generate(
-        count, seed, style=look, fonts=fonts, workers=workers or os.cpu_count() or 1
+        count, seed, style=look, fonts=fonts, workers=workers or available_cores()
     )
     write = generator.write_zip if as_zip else generator.write_folder
     written = write(out, _with_progress(images, count))
@@ -101,10 +101,12 @@ def generate(
 
 
 def _with_progress(images: Iterator[GeneratedImage], count: int) -> Iterator[GeneratedImage]:
-    from tqdm import tqdm
+    from crnn_captcha.progress import progress_bar
 
-    # On standard error, and only on a terminal.
-    return iter(tqdm(images, total=count, unit="image", desc="Drawing", disable=None))
+    with progress_bar(count, "Drawing", "image", shown=None) as bar:
+        for image in images:
+            yield image
+            bar.update()
 
 
 def _named(fonts: Sequence[Font]) -> str:

@@ -77,8 +77,8 @@ def main() -> None:
 def run() -> NoReturn:
     """Runs the command line as a process of its own, and ends it without taking it down first.
 
-    Letting go of NumPy, OpenCV and ONNX Runtime takes a sixth of the time that reading an image
-    does, and a worker that hangs would never let go.
+    Letting go of NumPy, OpenCV and ONNX Runtime takes a while, for nothing, and a worker that hangs
+    would never let go.
     """
     try:
         main()

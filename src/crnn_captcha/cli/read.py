@@ -151,7 +151,8 @@ def _print_readings(
     import cv2
 
     from crnn_captcha.errors import ImageError
-    from crnn_captcha.recognizer import Recognizer, available_cores
+    from crnn_captcha.recognizer import Recognizer
+    from crnn_captcha.windows import available_cores
 
     cv2.setNumThreads(1)  # the process is ours, and images side by side are faster
     if len(images) == 1:  # starting threads takes longer than they save on one image
@@ -184,7 +185,8 @@ def _read_into(
     import cv2
 
     from crnn_captcha.jobs import read_into
-    from crnn_captcha.recognizer import Recognizer, available_cores
+    from crnn_captcha.recognizer import Recognizer
+    from crnn_captcha.windows import available_cores
 
     cv2.setNumThreads(1)
     try:

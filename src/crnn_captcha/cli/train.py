@@ -13,6 +13,9 @@ import click
               help="Run folder: new, empty, or with --resume one to go on with.")  # fmt: skip
 @click.option("--synthetic", metavar="STYLE:COUNT",
               help="Draw COUNT images of a style to learn from, others each epoch.")  # fmt: skip
+@click.option("--from", "source", metavar="BUNDLE_OR_RUN",
+              help="Start from a trained model: a bundle, a run folder, or 'default', the bundle "
+              "in the package.")  # fmt: skip
 @click.option("--preset", help="What to train: classic, standard (the default) or small.")
 @click.option("--epochs", type=click.IntRange(1), help="Train for at most this many epochs.")
 @click.option("--seed", type=click.IntRange(0), help="The same seed gives the same history.")
@@ -26,6 +29,7 @@ def train(
     data: Path | None,
     out: Path,
     synthetic: str | None,
+    source: str | None,
     preset: str | None,
     epochs: int | None,
     seed: int | None,
@@ -46,11 +50,16 @@ def train(
 
     Ctrl-C stops after the step under way and leaves a usable run; --resume goes on with it.
 
+    --from starts with what another model has learned, for a new look or new characters, from few
+    images. Pipeline and network are that model's, so images may have any size; all else is the
+    preset's (by default that model's), with a third of its learning rate unless --set gives one.
+
     \b
     Examples:
       crnn-captcha train captchas.zip --out runs/first
       crnn-captcha train captchas.zip --out runs/first --resume
       crnn-captcha train captchas.zip --out runs/classic --preset classic --epochs 20
+      crnn-captcha train others.zip --out runs/others --from runs/first
       crnn-captcha train captchas.zip --out runs/wide --set data.batch_size=64
       crnn-captcha train --synthetic coloured-lines:20000 --out runs/drawn
     """  # noqa: D301
@@ -64,8 +73,15 @@ def train(
         "training.mixed_precision": "true" if mixed_precision else None,
     }
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
-    config = training.run_config(out, preset=preset, settings=[*settings, *given], resume=resume)
-    result = training.train(data, out, config, resume=resume, skip_broken=skip_broken)
+    base = None if source is None else training.read_base(source)
+    config = training.run_config(
+        out,
+        preset=preset,
+        settings=[*settings, *given],
+        resume=resume,
+        base=base.config if base else None,
+    )
+    result = training.train(data, out, config, base=base, resume=resume, skip_broken=skip_broken)
     click.echo(result.summary())
     if result.interrupted:
         raise SystemExit(1)

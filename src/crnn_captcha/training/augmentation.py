@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -159,13 +160,43 @@ class RandomWeight(RandomChange):
         return super().get_config() | {"pixels": self.pixels}
 
 
-@keras.saving.register_keras_serializable(package="crnn_captcha")
-class RandomLines(RandomChange):
-    """Draws lines over text, in the colour (1) that black lines have in an inverted image.
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a batch lie, counted from 0.
+
+    Attributes:
+        along: the text, float32 (width, 1).
+        across: the text, float32 (1, height).
+        width: of the images, a float32 scalar.
+        height: of the images, a float32 scalar.
+        one: shape of a value for each image, (batch, 1, 1).
+    """
+
+    along: Any
+    across: Any
+    width: Any
+    height: Any
+    one: tuple[Any, int, int]
+
+    @classmethod
+    def of(cls, images: Any) -> Grid:
+        """The grid of images, (batch, width, height, channels)."""
+        batch, width, height = ops.shape(images)[:3]
+        return cls(
+            along=ops.arange(width, dtype="float32")[:, None],
+            across=ops.arange(height, dtype="float32")[None, :],
+            width=ops.cast(width, "float32"),
+            height=ops.cast(height, "float32"),
+            one=(batch, 1, 1),
+        )
+
+
+class RandomMarks(RandomChange):
+    """Leaves marks on images, one after the other.
 
     Args:
-        count: lines that may be drawn; each is, or isn't, with equal chance.
-        seed: of the lines.
+        count: marks that may be left; each is, or isn't, with equal chance.
+        seed: of the marks.
     """
 
     def __init__(self, count: int, seed: int | None = None, **kwargs: Any) -> None:
@@ -173,27 +204,15 @@ class RandomLines(RandomChange):
         self.count = count
 
     def change(self, images: Any) -> Any:
-        """Draws lines."""
-        colours = min(images.shape[-1], COLOURS)
-        colour = [1.0] * colours + [0.0] * (images.shape[-1] - colours)  # a line is no ink
-        colour = ops.convert_to_tensor(colour, images.dtype)
-        batch, width, height = ops.shape(images)[:3]
-        along = ops.arange(width, dtype="float32")[:, None]
-        across = ops.arange(height, dtype="float32")[None, :]
-        width, height = ops.cast(width, "float32"), ops.cast(height, "float32")
+        """Leaves marks."""
+        grid = Grid.of(images)
         for _ in range(self.count):
-            one = (batch, 1, 1)
-            angle = self.draw(one, -1, 1) ** 3 * (math.pi / 2)  # most lines run along the text
-            y, x = along - self.draw(one) * width, across - self.draw(one) * height
-            beside = ops.abs(y * ops.sin(angle) - x * ops.cos(angle))  # (batch, width, height)
-            reach = ops.abs(y * ops.cos(angle) + x * ops.sin(angle))
-            half_thickness = self.draw(one, 0.3, 0.8)
-            ink = ops.clip(half_thickness + 0.5 - beside, 0, 1)  # a soft edge of one pixel
-            there = reach < self.draw(one, 0.05, 0.5) * width
-            there = ops.logical_and(there, self.draw(one) < 0.5)
-            line = ops.cast(ops.where(there, ink, 0.0), images.dtype)[..., None]
-            images = images + line * (colour - images)
+            images = self.mark(images, grid)
         return images
+
+    def mark(self, images: Any, grid: Grid) -> Any:
+        """The images with a mark on half of them."""
+        raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
@@ -201,42 +220,47 @@ class RandomLines(RandomChange):
 
 
 @keras.saving.register_keras_serializable(package="crnn_captcha")
-class RandomPatches(RandomChange):
-    """Hides small patches, as if nothing were there.
+class RandomLines(RandomMarks):
+    """Draws lines over text, in the colour (1) that black lines have in an inverted image."""
 
-    Args:
-        count: patches that may be hidden; each is, or isn't, with equal chance.
-        seed: of the patches.
+    def mark(self, images: Any, grid: Grid) -> Any:
+        """Draws a line."""
+        colours = min(images.shape[-1], COLOURS)
+        colour = [1.0] * colours + [0.0] * (images.shape[-1] - colours)  # a line is no ink
+        colour = ops.convert_to_tensor(colour, images.dtype)
+        one = grid.one
+        angle = self.draw(one, -1, 1) ** 3 * (math.pi / 2)  # most lines run along the text
+        y = grid.along - self.draw(one) * grid.width
+        x = grid.across - self.draw(one) * grid.height
+        beside = ops.abs(y * ops.sin(angle) - x * ops.cos(angle))  # (batch, width, height)
+        reach = ops.abs(y * ops.cos(angle) + x * ops.sin(angle))
+        half_thickness = self.draw(one, 0.3, 0.8)
+        ink = ops.clip(half_thickness + 0.5 - beside, 0, 1)  # a soft edge of one pixel
+        there = reach < self.draw(one, 0.05, 0.5) * grid.width
+        there = ops.logical_and(there, self.draw(one) < 0.5)
+        line = ops.cast(ops.where(there, ink, 0.0), images.dtype)[..., None]
+        return images + line * (colour - images)
+
+
+@keras.saving.register_keras_serializable(package="crnn_captcha")
+class RandomPatches(RandomMarks):
+    """Hides small patches, as if nothing were there.
 
     Source: DeVries and Taylor 2017, "Cutout", arXiv 1708.04552.
     """
 
     SIDES = (0.05, 0.25)  # of a patch, as shares of the height: far less than a letter
 
-    def __init__(self, count: int, seed: int | None = None, **kwargs: Any) -> None:
-        super().__init__(seed, **kwargs)
-        self.count = count
-
-    def change(self, images: Any) -> Any:
-        """Hides patches."""
-        batch, width, height = ops.shape(images)[:3]
-        along = ops.arange(width, dtype="float32")[:, None]
-        across = ops.arange(height, dtype="float32")[None, :]
-        width, height = ops.cast(width, "float32"), ops.cast(height, "float32")
-        for _ in range(self.count):
-            one = (batch, 1, 1)
-            half = [self.draw(one, *self.SIDES) * height / 2 for _ in range(2)]
-            hidden = ops.logical_and(
-                ops.abs(along - self.draw(one) * width) < half[0],
-                ops.abs(across - self.draw(one) * height) < half[1],
-            )  # (batch, width, height)
-            hidden = ops.logical_and(hidden, self.draw(one) < 0.5)[..., None]
-            images = ops.where(hidden, ops.zeros_like(images), images)
-        return images
-
-    def get_config(self) -> dict[str, Any]:
-        """What rebuilds the layer."""
-        return super().get_config() | {"count": self.count}
+    def mark(self, images: Any, grid: Grid) -> Any:
+        """Hides a patch."""
+        one = grid.one
+        half = [self.draw(one, *self.SIDES) * grid.height / 2 for _ in range(2)]
+        hidden = ops.logical_and(
+            ops.abs(grid.along - self.draw(one) * grid.width) < half[0],
+            ops.abs(grid.across - self.draw(one) * grid.height) < half[1],
+        )  # (batch, width, height)
+        hidden = ops.logical_and(hidden, self.draw(one) < 0.5)[..., None]
+        return ops.where(hidden, ops.zeros_like(images), images)
 
 
 @keras.saving.register_keras_serializable(package="crnn_captcha")

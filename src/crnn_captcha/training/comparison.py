@@ -10,38 +10,30 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import multiprocessing
 import re
 import shlex
-import signal
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import ConfigError, RunError
-from crnn_captcha.evaluation import EvaluationResult, evaluate
+from crnn_captcha.evaluation import evaluate
 from crnn_captcha.files import write_text
 from crnn_captcha.metrics import Interval, sign_test
+from crnn_captcha.outcomes import EvaluationResult
+from crnn_captcha.progress import say
 from crnn_captcha.recognizer import Recognizer
-from crnn_captcha.reporting.figures import comparison_curves, save_figure
+from crnn_captcha.reporting.canvas import save_figure
+from crnn_captcha.reporting.figures import comparison_curves
 from crnn_captcha.training.config import Config, change, make_config
-from crnn_captcha.training.loop import build_networks, train
-from crnn_captcha.training.preparation import cut, pad_drawn, prepare
+from crnn_captcha.training.loop import train
+from crnn_captcha.training.preparation import cut
+from crnn_captcha.training.process import in_own_process
 from crnn_captcha.training.run import RunFolder
-from crnn_captcha.training.watch import say
-
-WARM_UP_STEPS = 3  # the first ones also trace and plan
-MEASURED_STEPS = 24
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
+from crnn_captcha.training.timing import epoch_seconds
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,8 @@ class Comparison:
     Attributes:
         rows: of what was trained.
         images: validation images that all were measured on.
-        interrupted: whether it was told to stop, and `--resume` would go on.
+        interrupted: whether not all were trained to their end, so that `--resume` goes on; in
+            `comparison.json` also while they are.
     """
 
     rows: tuple[Row, ...]
@@ -159,16 +152,16 @@ def compare(
             "Go on with the one in it by --resume, or name another folder."
         )
     results: dict[str, EvaluationResult] = {}
-    comparison = Comparison((), 0, interrupted=False)
+    comparison = Comparison((), 0, interrupted=True)
     for variant, config in configs.items():
         if progress:
             say(f"== {variant} ({len(results) + 1} of {len(configs)})")
         folder = RunFolder(out / _folder_name(variant))
         done = _train(data, folder, config, minutes, skip_broken=skip_broken, progress=progress)
         if not done:
-            return dataclasses.replace(comparison, interrupted=True)
+            return comparison
         results[variant] = _measure(data, folder, config)
-        comparison = _summarise(out, results)
+        comparison = _summarise(out, results, interrupted=len(results) < len(configs))
         if progress:
             say(f"{variant}: {results[variant].exact_match:.1%} exact match on validation.")
     return comparison
@@ -222,14 +215,14 @@ def _train(
     if folder.exists:
         config = _begun(folder, config)
     else:
-        seconds = _in_own_process(epoch_seconds, data, config, skip_broken=skip_broken)
+        seconds = in_own_process(epoch_seconds, data, config, skip_broken=skip_broken)
         epochs = max(1, round(60 * minutes / seconds))
         if progress:
             say(f"An epoch takes about {seconds:.0f} s: {epochs} of them.")
         config = change(config, [f"training.epochs={epochs}", f"training.patience={epochs}"])
     if folder.bundle.is_file() and len(folder.read_history()) == config.training.epochs:
         return True
-    result = _in_own_process(
+    result = in_own_process(
         train,
         data,
         folder.path,
@@ -259,77 +252,12 @@ def _begun(folder: RunFolder, config: Config) -> Config:
     return begun
 
 
-def epoch_seconds(data: str | Path, config: Config, *, skip_broken: bool = False) -> float:
-    """How long an epoch of training will take, by steps on batches from all over an epoch.
-
-    Seeds and precision of Keras are set by it: best called in a process of its own.
-
-    Raises:
-        DatasetError, LabelError, ConfigError: as `train` raises them.
-    """
-    dataset = open_dataset(data, **cut(config.data))
-    prepared = prepare(dataset, config, skip_broken=skip_broken, progress=False)
-    learning, validation = prepared.learning, prepared.validation
-    networks = build_networks(config, prepared.charset.num_classes, len(learning))
-    pad_drawn(networks.reader, learning)
-    heads = len(networks.learner.outputs)
-    every = max(1, len(learning) // MEASURED_STEPS)
-    indices = [*range(0, len(learning), every)]
-    seconds = []
-    for index in islice(cycle(indices), WARM_UP_STEPS + len(indices)):
-        images, labels = learning.make(0, index)
-        start = time.perf_counter()
-        networks.learner.train_on_batch(images, [labels] * heads)
-        seconds.append(time.perf_counter() - start)
-    reading = []
-    for _ in range(2):  # the first call also traces
-        start = time.perf_counter()
-        networks.reader.predict_on_batch(validation.make(0, len(validation) // 2)[0])
-        reading.append(time.perf_counter() - start)
-    steps = float(np.mean(seconds[WARM_UP_STEPS:])) * len(learning)
-    return steps + reading[-1] * len(validation)
-
-
-def _in_own_process(
-    function: Callable[Parameters, Result],
-    *arguments: Parameters.args,
-    **options: Parameters.kwargs,
-) -> Result:
-    """Calls a function in a new process: each training starts from the same state of Keras.
-
-    A Ctrl-C is for that process, which stops in an orderly way, and so is SIGTERM.
-    """
-
-    def pass_on(number: int, frame: object) -> None:
-        for process in multiprocessing.active_children():
-            process.terminate()
-
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),  # a terminal tells both
-        signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
-    }
-    try:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _listen) as executor:
-            return executor.submit(function, *arguments, **options).result()
-    except BrokenProcessPool as error:
-        raise RunError(
-            f"The process of a training died ({error}). Is memory short? Go on with --resume."
-        ) from error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _listen() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the parent
-
-
 def _measure(data: str | Path, folder: RunFolder, config: Config) -> EvaluationResult:
     dataset = open_dataset(data, **cut(config.data))
     return evaluate(Recognizer(folder.bundle), dataset, dataset.samples("validation"))
 
 
-def _summarise(out: Path, results: dict[str, EvaluationResult]) -> Comparison:
+def _summarise(out: Path, results: dict[str, EvaluationResult], *, interrupted: bool) -> Comparison:
     """Writes what is known so far: a long comparison can be looked at before it ends."""
     first = next(iter(results.values()))
     histories = {}
@@ -356,7 +284,7 @@ def _summarise(out: Path, results: dict[str, EvaluationResult]) -> Comparison:
                 int(float(folder.facts()["weights"])),
             )
         )
-    comparison = Comparison(tuple(rows), first.images, interrupted=False)
+    comparison = Comparison(tuple(rows), first.images, interrupted)
     write_text(out / "comparison.json", comparison.to_json())
     write_text(out / "comparison.md", comparison.to_markdown())
     save_figure(comparison_curves(histories), out / "comparison.png")

@@ -18,13 +18,14 @@ from crnn_captcha.decoding import ctc_log_likelihood, greedy_decode, log_softmax
 from crnn_captcha.errors import RunError
 from crnn_captcha.files import replacing
 from crnn_captcha.metrics import cer, exact_match
+from crnn_captcha.progress import say
 from crnn_captcha.streams import WaitingTime
 from crnn_captcha.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.model import Networks, compiled
 from crnn_captcha.training.preparation import Prepared
 from crnn_captcha.training.run import RunFolder
-from crnn_captcha.training.watch import State, Watch, diverged, say, stopping_on_signals
+from crnn_captcha.training.watch import State, Watch, diverged, stopping_on_signals
 
 
 class Epochs:
@@ -75,15 +76,15 @@ class Epochs:
             self.folder.write_history(self.state.history)
         return reason, watch.stopping
 
-    def restore(self) -> None:
-        """Takes up the newest checkpoint of the run, if there is one.
+    def restore(self) -> bool:
+        """Takes up the newest checkpoint of the run. Returns whether there is one.
 
         Raises:
             RunError: if the data changed, or no checkpoint can be used.
         """
         checkpoint = load_checkpoint(self.folder.checkpoints)
         if checkpoint is None:
-            return
+            return False
         try:
             state = State(**checkpoint.state)
         except TypeError as error:
@@ -100,6 +101,7 @@ class Epochs:
             variable.assign(array)
         self.state = state
         self.folder.write_history(state.history)
+        return True
 
     def _does_not_fit(self) -> RunError:
         return RunError(
@@ -192,7 +194,7 @@ class Epochs:
     def _finish_epoch(self, watch: Watch) -> None:
         """Validates, writes the row, keeps the best, and moves on to the next epoch."""
         state, training = self.state, self.config.training
-        val_loss, val_exact_match, val_cer = self._validate()
+        val_loss, val_exact_match, val_cer = self.validate()
         seconds, waited = watch.clock()
         row = {
             "epoch": state.epoch + 1,
@@ -234,7 +236,7 @@ class Epochs:
             rate.assign(rate * optimizer.plateau_factor)
             state.stale = 0
 
-    def _validate(self) -> tuple[float, float, float]:
+    def validate(self) -> tuple[float, float, float]:
         """CTC loss, exact match and CER on the validation split, decoded as reading decodes."""
         losses: list[float] = []
         labels: list[str] = []

@@ -8,13 +8,15 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from crnn_captcha.batches import Batches
 from crnn_captcha.bundle import Bundle, BundleMetadata, write_bundle
@@ -23,43 +25,75 @@ from crnn_captcha.dataset import Dataset
 from crnn_captcha.decoding import Logits, greedy_decode
 from crnn_captcha.errors import DatasetError, ExportError, RunError
 from crnn_captcha.recognizer import Recognizer
+from crnn_captcha.synthetic import DrawnSource
 from crnn_captcha.temperature import TemperatureFit, fit_temperature
+from crnn_captcha.training.checkpoint import peek_checkpoint
 from crnn_captcha.training.config import Config
-from crnn_captcha.training.model import compiled, make_networks
+from crnn_captcha.training.description import Weights, describe_network
+from crnn_captcha.training.model import (
+    SHORTCUT,
+    Networks,
+    compiled,
+    full_precision,
+    make_networks,
+)
 from crnn_captcha.training.preparation import open_data
+from crnn_captcha.training.quantization import CALIBRATION_IMAGES, Quantized, quantize
 from crnn_captcha.training.run import RunFolder, best_row
 
 OPSET = 17
 MIN_AGREEMENT = 0.999  # share of validation images on which Keras and ONNX Runtime read the same
+MIN_AGREEMENT_INT8 = 0.99  # and the graph in 8 bits and that in 32
 
 
-def export(run: str | Path, out: str | Path, *, data: Dataset | str | Path | None = None) -> float:
+@dataclass(frozen=True)
+class ExportResult:
+    """How well a bundle reads as its model.
+
+    Attributes:
+        agreement: share of validation images on which Keras and ONNX Runtime read the same text.
+        quantized: how the graph came to 8 bits; None where it wasn't asked to.
+    """
+
+    agreement: float
+    quantized: Quantized | None = None
+
+
+def export(
+    run: str | Path,
+    out: str | Path,
+    *,
+    data: Dataset | str | Path | None = None,
+    int8: bool = False,
+) -> ExportResult:
     """Writes the bundle of a run's best model, with a temperature fitted on the validation images.
 
     Args:
         run: the run folder.
         out: the file to write; appears whole or not at all.
         data: the run's data, or where they lie; None opens what `config.toml` names.
-
-    Returns:
-        The share of validation images on which Keras and ONNX Runtime read the same text.
+        int8: put as many convolutions into 8 bits as `MIN_AGREEMENT_INT8` allows, calibrated on
+            images of the train split: smaller, and faster where processors have instructions
+            for it.
 
     Raises:
         RunError: if the run has no model yet.
         DatasetError: if its data aren't where they were, or can't be read any more.
-        ExportError: if less than `MIN_AGREEMENT` is read the same.
+        ExportError: if less than `MIN_AGREEMENT` is read the same, or in 8 bits less than
+            `MIN_AGREEMENT_INT8` whatever stays in 32.
     """
     folder = RunFolder(Path(run))
     config = folder.load_config()
     dataset = data if isinstance(data, Dataset) else _open_data(data, folder, config)
     charset = Charset(config.data.charset)
-    reader = load_reader(folder, config, charset)
+    networks = load_networks(folder, config, charset)
+    reader = networks.reader
     metadata = BundleMetadata(charset, config.pipeline, training_facts(folder, config))
-    graph = to_onnx(reader)
+    bundle = Bundle(to_onnx(reader), metadata)
     batches = Batches(
         dataset, dataset.samples("validation"), config.pipeline, charset, batch_size=32
     )
-    logits = _logits(Recognizer(Bundle(graph, metadata)), batches)
+    logits = _logits(Recognizer(bundle), batches)
     agreement = _agreement(reader, logits, batches, charset)
     if agreement < MIN_AGREEMENT:
         raise ExportError(
@@ -67,16 +101,27 @@ def export(run: str | Path, out: str | Path, *, data: Dataset | str | Path | Non
             f"images. Received: {agreement:.2%}. Nothing was written. Please report this, with the "
             "versions in config.toml."
         )
+    quantized = None
+    if int8:  # no weights are left in it to start another training from
+        quantized = _quantized(bundle, dataset, batches, logits)
+        facts = dataclasses.asdict(quantized)
+        facts.pop("graph")
+        metadata = dataclasses.replace(metadata, training={**metadata.training, "quantized": facts})
+        bundle = Bundle(quantized.graph, metadata)
+        logits = _logits(Recognizer(bundle), batches)
+    else:
+        weights = Weights(config.model, reader.get_weights(), load_shortcut(folder, networks))
+        bundle = Bundle(describe_network(bundle.graph, reader, weights), metadata)
     labels = [batches.samples[position].label for position in logits]
     fit = fit_temperature([scores[0] for scores in logits.values()], labels, charset)
-    write_bundle(Path(out), graph, _calibrated(metadata, fit))
-    return agreement
+    write_bundle(Path(out), bundle.graph, _calibrated(metadata, fit))
+    return ExportResult(agreement, quantized)
 
 
 def training_facts(folder: RunFolder, config: Config) -> dict[str, object]:
     """What a bundle says about its training: preset, seed, best epoch, figures, versions."""
     facts = folder.facts()
-    private = {"data"}  # where the data lay on somebody's disk is nobody's business
+    private = {"data", "base"}  # where things lay on somebody's disk is nobody's business
     best = best_row(folder.read_history(), config.training.monitor)
     return {
         "preset": config.preset,
@@ -89,7 +134,14 @@ def training_facts(folder: RunFolder, config: Config) -> dict[str, object]:
 
 
 def load_reader(folder: RunFolder, config: Config, charset: Charset) -> keras.Model:
+    """The reader of `load_networks`."""
+    return load_networks(folder, config, charset).reader
+
+
+def load_networks(folder: RunFolder, config: Config, charset: Charset) -> Networks:
     """The best model of a run: built from the configuration, only weights read from the file.
+
+    The CTC shortcut isn't part of it, and is as it was before training.
 
     Raises:
         RunError: if there is none, or it doesn't fit the configuration.
@@ -99,15 +151,38 @@ def load_reader(folder: RunFolder, config: Config, charset: Charset) -> keras.Mo
             f"{folder.path} holds no model yet. Go on with its training by --resume until the "
             "first epoch is done."
         )
-    with _full_precision():
-        reader = make_networks(config, charset.num_classes).reader
+    with full_precision():
+        networks = make_networks(config, charset.num_classes)
     try:
-        reader.load_weights(folder.best_model)
+        networks.reader.load_weights(folder.best_model)
     except (ValueError, OSError, KeyError, BadZipFile) as error:
         raise RunError(
             f"{folder.best_model} doesn't fit the configuration beside it: {error}"
         ) from error
-    return reader
+    return networks
+
+
+def load_shortcut(folder: RunFolder, networks: Networks) -> list[NDArray[np.float32]]:
+    """Kernel and bias of a run's CTC shortcut, from its newest checkpoint.
+
+    Args:
+        folder: of the run.
+        networks: by `load_networks`.
+
+    Returns:
+        Float32 (features, num_classes) and (num_classes,); nothing where there is no shortcut, or
+        no checkpoint that fits.
+    """
+    variables = networks.learner.variables
+    paths = [variable.path for variable in variables]
+    checkpoint = peek_checkpoint(folder.checkpoints) if SHORTCUT[0] in paths else None
+    if checkpoint is None:
+        return []
+    arrays = checkpoint.arrays[: len(variables)]  # the optimizer's come after them
+    if [array.shape for array in arrays] != [tuple(v.shape) for v in variables]:
+        return []
+    shortcut = [np.asarray(arrays[paths.index(path)], np.float32) for path in SHORTCUT]
+    return shortcut if all(np.isfinite(array).all() for array in shortcut) else []
 
 
 def to_onnx(reader: keras.Model) -> bytes:
@@ -169,6 +244,40 @@ def _agreement(
     return same / len(logits)
 
 
+def _quantized(
+    bundle: Bundle, dataset: Dataset, batches: Batches, logits: Mapping[int, Logits]
+) -> Quantized:
+    """The graph of a bundle in 8 bits, which reads as `logits` of the batches by position say."""
+    charset = bundle.metadata.charset
+    texts = {i: greedy_decode(scores, charset)[0].text for i, scores in logits.items()}
+
+    def agree(graph: bytes) -> float:
+        others = _logits(Recognizer(Bundle(graph, bundle.metadata)), batches)
+        same = [greedy_decode(others[i], charset)[0].text == text for i, text in texts.items()]
+        return sum(same) / len(same)
+
+    def scores(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return Recognizer(Bundle(graph, bundle.metadata)).logits(images)
+
+    drawn = isinstance(dataset.source, DrawnSource)  # it has nothing but images to validate with
+    samples = dataset.samples("validation" if drawn else "train")
+    chosen = np.random.default_rng(0).permutation(len(samples))[:CALIBRATION_IMAGES]
+    learning = Batches(dataset, [samples[i] for i in chosen], bundle.metadata.pipeline, charset)
+    whole = [i for i, broken in enumerate(learning.measure()) if broken is None]
+    if not whole:
+        raise DatasetError("None of the train images to calibrate with can be read any more.")
+    images = [learning.image(i) for i in whole]
+    with _quiet():
+        quantized = quantize(bundle.graph, images, agree, MIN_AGREEMENT_INT8, scores)
+    if quantized is None:
+        raise ExportError(
+            f"A bundle in 8 bits reads as the one in 32 on at least {MIN_AGREEMENT_INT8:.0%} of "
+            "the validation images. Received: less, even with one convolution in 8 bits. Nothing "
+            "was written. Export without --int8."
+        )
+    return quantized
+
+
 def _calibrated(metadata: BundleMetadata, fit: TemperatureFit) -> BundleMetadata:
     """With the temperature, and what it was fitted on among the training's facts."""
     facts = {**metadata.training, "temperature_fit": dataclasses.asdict(fit)}
@@ -186,17 +295,6 @@ def _open_data(path: str | Path | None, folder: RunFolder, config: Config) -> Da
             "Say where the data lie now: export RUN --out FILE --data DATA."
         )
     return open_data(where, config.data)
-
-
-@contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
-    """Networks are trained in 16 bits where asked for, but read in 32: bundles have no others."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from crnn_captcha.batches import Batches
 from crnn_captcha.errors import MissingExtraError, RunError
-from crnn_captcha.training.config import AugmentationConfig, Config
+from crnn_captcha.progress import say
+from crnn_captcha.training.config import AugmentationConfig, Config, check_starts_from
 from crnn_captcha.training.epochs import Epochs
 from crnn_captcha.training.export import export
 from crnn_captcha.training.losses import ConsistentCTC, ctc_loss
@@ -28,8 +29,8 @@ from crnn_captcha.training.preparation import (
     prepare,
 )
 from crnn_captcha.training.report import write_training_report
-from crnn_captcha.training.run import RunFolder
-from crnn_captcha.training.watch import say
+from crnn_captcha.training.run import BASE_DIGEST, RunFolder
+from crnn_captcha.training.transfer import Base, transfer
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def train(
     run: str | Path,
     config: Config,
     *,
+    base: Base | None = None,
     resume: bool = False,
     skip_broken: bool = False,
     progress: bool = True,
@@ -94,6 +96,8 @@ def train(
             `data.synthetic` of the configuration asks for.
         run: the run folder: new, empty, or with `resume` one to go on with.
         config: from `make_config` or `run_config`; a resumed run's own, if there is one.
+        base: a trained model to start from, by `read_base`. The optimizer starts anew. A resumed
+            run doesn't need it any more; given again, it has to be the same.
         resume: go on from the newest checkpoint in `run`; starts anew where there is no run.
         skip_broken: leave broken images out instead of refusing to train.
         progress: print progress, with the time left, to standard error.
@@ -101,10 +105,11 @@ def train(
     Raises:
         DatasetError: if the data can't be used, or hold broken images.
         LabelError: if a label doesn't fit the charset or the time steps.
-        ConfigError: if the network can't be built, or is too large for a bundle; if there is no
-            data, and nothing is to be drawn, or what is to be drawn isn't known.
+        ConfigError: if the network can't be built, is too large for a bundle, or isn't that of
+            `base`; if there is no data, and nothing is to be drawn, or what isn't known.
         FontError: if no font can draw what is to be drawn.
-        RunError: if `run` can't be used, the data changed since, or the loss isn't finite.
+        RunError: if `run` can't be used, the data or `base` changed since, or the loss isn't
+            finite.
         MissingExtraError: if logs for TensorBoard are asked for and it isn't installed, or neither
             is the generator that a style names.
     """
@@ -112,6 +117,10 @@ def train(
     continued = resume and folder.exists
     if not continued:
         folder.check_new()
+    if base is not None:
+        check_starts_from(config, base.config)
+        if continued:
+            _check_same_base(folder, base)
     if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingExtraError("Writing logs for TensorBoard", "tensorboard")
     dataset = open_data(data, config.data)
@@ -129,16 +138,23 @@ def train(
         check_labels_fit(networks.reader, batches)
     pad_drawn(networks.reader, prepared.learning)
     if not continued:
-        folder.start(config, Path(data) if data else None, weights=networks.reader.count_params())
+        folder.start(
+            config,
+            Path(data) if data else None,
+            weights=networks.reader.count_params(),
+            base=base.path if base else None,
+            base_digest=base.digest if base else "",
+        )
     epochs = Epochs(folder, config, networks, prepared, progress=progress)
-    if continued:
-        epochs.restore()
+    goes_on = continued and epochs.restore()
     if progress:
         say(
             f"{_counted(prepared.learning)} to learn from, "
             f"{len(prepared.validation.samples)} to validate with, {len(characters)} characters, "
             f"{networks.reader.count_params():,} weights."
         )
+    if not goes_on:
+        _start(epochs, base)
     reason, interrupted = epochs.run()
     if progress:
         say(f"{reason} Writing bundle and report.")
@@ -155,6 +171,34 @@ def _counted(learning: Batches) -> str:
     if drawings is None:
         return f"{images} images"
     return f"{images} images and {drawings.count} drawn anew in each epoch"
+
+
+def _check_same_base(folder: RunFolder, base: Base) -> None:
+    if folder.facts().get(BASE_DIGEST) != base.digest:
+        raise RunError(
+            f"--resume goes on with what the run in {folder.path} was started from. Received: "
+            f"--from {base.path}, which is something else or changed since. Leave --from out, or "
+            "train into another folder."
+        )
+
+
+def _start(epochs: Epochs, base: Base | None) -> None:
+    """Takes over what a trained model has learned, if there is one to start from."""
+    if base is None:
+        if BASE_DIGEST in epochs.folder.facts():
+            raise RunError(
+                f"The run in {epochs.folder.path} was stopped before it had taken over what it was "
+                "started from. Say by --from again what that is, or train into another folder."
+            )
+        return
+    taken = transfer(base, epochs.networks, epochs.prepared.charset)
+    epochs.save()  # from here on, resuming needs the base no more
+    if epochs.progress:
+        _, exact_match, cer = epochs.validate()
+        say(
+            f"Starts from {base.path}: {taken.summary()}. As it is, it reads {exact_match:.1%} of "
+            f"the validation images exactly, CER {cer:.1%}."
+        )
 
 
 def build_networks(config: Config, num_classes: int, steps_per_epoch: int) -> Networks:

@@ -17,10 +17,10 @@ from crnn_captcha.dataset import Dataset, Sample, open_dataset
 from crnn_captcha.errors import ConfigError, DatasetError, LabelError
 from crnn_captcha.generator import Generator
 from crnn_captcha.preprocessing import Pipeline
+from crnn_captcha.progress import progress_bar
 from crnn_captcha.style_files import load_style
 from crnn_captcha.synthetic import EpochDrawings, parse_synthetic, validation_data
 from crnn_captcha.training.config import Config, DataConfig
-from crnn_captcha.training.watch import progress_bar
 
 BYTES_A_WEIGHT = 4  # float32
 LISTED = 10  # labels that an error shows, of however many
@@ -177,9 +177,7 @@ def prepare(dataset: Dataset, config: Config, *, skip_broken: bool, progress: bo
         skipped=0,
     )
     broken = []
-    with progress_bar(
-        total=len(samples), desc="preparing images", unit="image", disable=not progress
-    ) as bar:
+    with progress_bar(len(samples), "preparing images", "image", shown=progress, kept=False) as bar:
         for batches in (prepared.learning, prepared.validation):
             for found in batches.measure(config.data.workers):
                 bar.update()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,9 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from crnn_captcha.errors import RunError
+from crnn_captcha.progress import progress_bar, say
+from crnn_captcha.training.signals import handling
 
 
 @dataclass
@@ -95,11 +94,12 @@ class Watch(keras.callbacks.Callback):
             for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
                 variable.assign(value)
         self._bar = progress_bar(
-            total=self._steps,
-            initial=self.state.step,
-            desc=f"epoch {epoch + 1}/{self._epochs}",
-            unit="step",
-            disable=not self._progress,
+            self._steps,
+            f"epoch {epoch + 1}/{self._epochs}",
+            "step",
+            shown=self._progress,
+            done=self.state.step,
+            kept=False,
         )
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -139,12 +139,9 @@ def diverged(where: str) -> RunError:
 def stopping_on_signals(watch: Watch) -> Iterator[None]:
     """Within the block, Ctrl-C and SIGTERM let `watch` stop after the step under way.
 
-    A second one stops at once, by a KeyboardInterrupt. Only the main thread can handle signals;
-    in another one they are left alone.
+    A second one stops at once, by a KeyboardInterrupt. Outside the main thread, which alone can
+    handle signals, they are left alone.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def stop(number: int, frame: object) -> None:
         if watch.stopping:
@@ -152,19 +149,5 @@ def stopping_on_signals(watch: Watch) -> Iterator[None]:
         watch.stopping = True
         say("Stopping after this step, then writing the bundle; once more stops at once.")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handling({signal.SIGINT: stop, signal.SIGTERM: stop}):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def progress_bar(**options: Any) -> Any:
-    """A bar on standard error: lively on a terminal, a line now and then in a log file."""
-    return tqdm(leave=False, mininterval=0.1 if sys.stderr.isatty() else 30, **options)
-
-
-def say(text: str) -> None:
-    """Prints a line to standard error, clear of progress bars."""
-    tqdm.write(text, file=sys.stderr)

@@ -1,0 +1,60 @@
+"""A process for each training."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import ParamSpec, TypeVar
+
+from crnn_captcha.errors import RunError
+from crnn_captcha.training.signals import Handler, handling
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def in_own_process(
+    function: Callable[Parameters, Result],
+    *arguments: Parameters.args,
+    **options: Parameters.kwargs,
+) -> Result:
+    """Calls a function in a new process: each training starts from the same state of Keras.
+
+    A Ctrl-C is for that process, which stops in an orderly way, and so is SIGTERM. Outside the
+    main thread, which alone can handle signals, they are left alone.
+
+    Args:
+        function: of a module's top level, as it is sent there by name.
+        *arguments: of the function.
+        **options: of the function.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        RunError: if the process died. What the function raises is raised here.
+    """
+
+    def pass_on(number: int, frame: object) -> None:
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+    handlers: dict[signal.Signals, Handler] = {
+        signal.SIGINT: signal.SIG_IGN,  # a terminal tells both
+        signal.SIGTERM: pass_on,
+    }
+    context = multiprocessing.get_context("spawn")
+    try:
+        with handling(handlers), ProcessPoolExecutor(1, context, _listen) as executor:
+            return executor.submit(function, *arguments, **options).result()
+    except BrokenProcessPool as error:
+        raise RunError(
+            f"The process of a training died ({error}). Is memory short? Go on with --resume."
+        ) from error
+
+
+def _listen() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the parent

@@ -1,0 +1,48 @@
+"""How long a training will take, measured beforehand."""
+
+from __future__ import annotations
+
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+
+from crnn_captcha.dataset import open_dataset
+from crnn_captcha.training.config import Config
+from crnn_captcha.training.loop import build_networks
+from crnn_captcha.training.preparation import cut, pad_drawn, prepare
+
+WARM_UP_STEPS = 3  # the first ones also trace and plan
+MEASURED_STEPS = 24
+
+
+def epoch_seconds(data: str | Path, config: Config, *, skip_broken: bool = False) -> float:
+    """How long an epoch of training will take, by steps on batches from all over an epoch.
+
+    Seeds and precision of Keras are set by it: best called in a process of its own.
+
+    Raises:
+        DatasetError, LabelError, ConfigError: as `train` raises them.
+    """
+    dataset = open_dataset(data, **cut(config.data))
+    prepared = prepare(dataset, config, skip_broken=skip_broken, progress=False)
+    learning, validation = prepared.learning, prepared.validation
+    networks = build_networks(config, prepared.charset.num_classes, len(learning))
+    pad_drawn(networks.reader, learning)
+    heads = len(networks.learner.outputs)
+    every = max(1, len(learning) // MEASURED_STEPS)
+    indices = [*range(0, len(learning), every)]
+    seconds = []
+    for index in islice(cycle(indices), WARM_UP_STEPS + len(indices)):
+        images, labels = learning.make(0, index)
+        start = time.perf_counter()
+        networks.learner.train_on_batch(images, [labels] * heads)
+        seconds.append(time.perf_counter() - start)
+    reading = []
+    for _ in range(2):  # the first call also traces
+        start = time.perf_counter()
+        networks.reader.predict_on_batch(validation.make(0, len(validation) // 2)[0])
+        reading.append(time.perf_counter() - start)
+    steps = float(np.mean(seconds[WARM_UP_STEPS:])) * len(learning)
+    return steps + reading[-1] * len(validation)

@@ -1,0 +1,85 @@
+"""A process of its own answers, fails and is stopped as a training has to."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from crnn_captcha.dataset import open_dataset
+from crnn_captcha.errors import DatasetError, RunError
+from crnn_captcha.training import process
+from crnn_captcha.training.process import in_own_process
+
+WAIT_S = 120
+
+
+@pytest.fixture
+def light_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Processes that don't import TensorFlow, and stay deaf to Ctrl-C; handlers are put back."""
+    monkeypatch.setattr(process, "_listen", os.getpid)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    yield
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.usefixtures("light_processes")
+def test_a_process_of_its_own_answers() -> None:
+    assert in_own_process(os.getpid) != os.getpid()
+    assert in_own_process(sorted, [1, 3, 2], reverse=True) == [3, 2, 1]
+
+
+@pytest.mark.usefixtures("light_processes")
+def test_it_may_be_started_by_any_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(in_own_process, sorted, [1, 3, 2]).result() == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("light_processes")
+def test_an_error_comes_out_of_the_process_as_it_is() -> None:
+    with pytest.raises(DatasetError, match="There is no data at 'nowhere'"):
+        in_own_process(open_dataset, "nowhere")
+
+
+@pytest.mark.usefixtures("light_processes")
+def test_a_process_that_dies_is_an_error() -> None:
+    with pytest.raises(RunError, match=r"process of a training died .* Go on with --resume\."):
+        in_own_process(os._exit, 9)
+
+
+@pytest.mark.usefixtures("light_processes")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows can't send Ctrl-C to one process")
+def test_ctrl_c_is_not_for_the_process_that_waits() -> None:
+    assert in_own_process(os.kill, os.getpid(), signal.SIGINT) is None
+
+
+@pytest.mark.usefixtures("light_processes")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM for a handler")
+def test_sigterm_is_passed_on() -> None:
+    def terminate() -> None:
+        while not multiprocessing.active_children():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    with pytest.raises(RunError, match="process of a training died"):  # a training would stop
+        in_own_process(time.sleep, WAIT_S)
+    thread.join()
+
+
+def test_ctrl_c_is_for_the_process_that_trains() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as it begins
+    try:
+        process._listen()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
