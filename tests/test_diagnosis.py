@@ -25,7 +25,9 @@ def diagnosis(tmp_path: Path, draw_image: DrawImage) -> Diagnosis:
     for i, (length, width) in enumerate(sizes):
         image = cv2.resize(draw_image("ab" * length, i), (width, 5), interpolation=cv2.INTER_AREA)
         save(tmp_path / f"train/{'ab' * length}-{i}.png", image)
-    image = draw_image("abba", 5)[:, :80]
+    wide = draw_image("abba", 5)
+    middle = wide.shape[1] // 2  # where the text is
+    image = wide[:, middle - 40 : middle + 40]
     save(tmp_path / "train/abba-5.png", image)
     save(tmp_path / "test/abba-6.jpg", image)
     (tmp_path / "train/ab-7.png").write_bytes(b"no image")

@@ -13,27 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crnn_captcha import duplicates
-from crnn_captcha.drawing import Style
 from crnn_captcha.duplicates import MAX_LEVELS, alike, same
 from crnn_captcha.fingerprints import CELL_COLUMNS, CELL_ROWS, contrast_cells, hash_bits
 from crnn_captcha.images import decode_image
+from crnn_captcha.styles import ImageStyle, LetterStyle, Range, Style
 
 Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels], Pixels]
 
 # Every image has the same font, size, colours and places, but for the text: as alike as it gets.
 UNIFORM = Style(
-    width_per_character_px=30,
-    extra_width_px=(0, 0),
-    text_share=(0.9, 0.9),
-    line_height_px=(40, 40),
-    shift_px=(0, 0),
-    jitter_px=(0, 0),
-    rotated_share=0,
-    capitals_share=0,
-    outlined_share=0,
-    max_luma=60,
-    lines=(0, 0),
+    image=ImageStyle(width_px=Range.of(0), width_per_character_px=Range.of(30)),
+    letters=LetterStyle(height_px=Range.of(32), gap_px=Range.of(4), rgb=Range.of(0, 60)),
 )
 
 

@@ -65,6 +65,17 @@ def test_what_is_left_out_is_the_default(trained: dict[str, Any], tmp_path: Path
     assert trained["resume"] is False
 
 
+def test_what_is_drawn_is_part_of_the_configuration(
+    trained: dict[str, Any], tmp_path: Path
+) -> None:
+    drawing = "--synthetic", "plain:500"
+    assert run("data.zip", "--out", tmp_path / "run", *drawing).exit_code == 0
+    assert trained["data"] == Path("data.zip")
+    assert trained["config"].data.synthetic == "plain:500"
+    assert run("--out", tmp_path / "run", *drawing).exit_code == 0
+    assert trained["data"] is None
+
+
 def test_a_training_may_start_from_a_trained_model(
     trained: dict[str, Any], tiny_run: Path, tmp_path: Path
 ) -> None:
@@ -126,6 +137,8 @@ def test_help_teaches() -> None:
         "Ctrl-C stops after the step under way",
         "crnn-captcha train captchas.zip --out runs/first --resume",
         "--set data.batch_size=64",
+        "Drawn images are mixed with DATA's",
+        "crnn-captcha train --synthetic coloured-lines:20000 --out runs/drawn",
         "with a third of its learning rate",
         "--out runs/others --from runs/first",
     ):
@@ -142,6 +155,7 @@ def test_help_teaches() -> None:
         (["--from", "gone.onnx"], "Can't use 'gone.onnx' as a bundle. A bundle is a file."),
         (["--from", "."], "A run folder holds a config.toml. Received: ."),
         ([], "There is no data at 'data.zip'."),
+        (["--synthetic", "plain"], "A value in the settings doesn't fit: What to draw has the"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(
@@ -156,6 +170,19 @@ def test_settings_that_contradict_the_trained_model_are_one_line(
     base = "--from", str(tiny_run), "--set", "model.units=[9]"
     line = refusal("train", "data.zip", "--out", "run", *base)
     assert "has its pipeline and network. Received: another model.units." in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Training needs images. Received: no DATA, and nothing to draw."),
+        (["--synthetic", "pretty:9"], "A style is one of captcha, "),
+    ],
+)
+def test_nothing_to_learn_from_is_one_line_and_exit_2(
+    arguments: list[str], message: str, refusal: Refusal
+) -> None:
+    assert refusal("train", "--out", "run", *arguments).startswith(message)
 
 
 @pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--seed", "-1"], ["--epochs", "x"]])

@@ -56,6 +56,7 @@ def test_a_preset_is_known_by_its_name(preset: str) -> None:
         pytest.param("model.filters=[4, 8]", "model", "filters", (4, 8), id="list"),
         pytest.param("model.backbone=resnet", "model", "backbone", "resnet", id="bare text"),
         pytest.param('data.charset="0=1"', "data", "charset", "0=1", id="quoted text with ="),
+        pytest.param("data.synthetic=plain:9", "data", "synthetic", "plain:9", id="what to draw"),
         pytest.param(" optimizer.name = adamw ", "optimizer", "name", "adamw", id="spaces"),
     ],
 )
@@ -114,6 +115,7 @@ def test_a_setting_without_a_key_of_the_configuration_is_refused(setting: str) -
         ("pipeline.stages=[]", "A pipeline needs the stage 'resize_height'"),
         ("data.validation_fraction=0", "data.validation_fraction is between 0 and 1"),
         ("data.validation_fraction=1", "data.validation_fraction is between 0 and 1"),
+        ("data.synthetic=plain", "What to draw has the form STYLE:COUNT"),
         ("data.batch_size=0", "data.batch_size is at least 1"),
         ("data.workers=-1", "data.workers is at least 0"),
         ("data.timeout_s=0", "data.timeout_s is more than 0"),

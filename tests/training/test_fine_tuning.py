@@ -16,6 +16,7 @@ from crnn_captcha.bundle import read_bundle
 from crnn_captcha.charset import Charset
 from crnn_captcha.errors import ConfigError, RunError
 from crnn_captcha.generator import generate, write_zip
+from crnn_captcha.styles import ImageStyle, Range
 from crnn_captcha.training import loop
 from crnn_captcha.training.checkpoint import load_checkpoint
 from crnn_captcha.training.config import Config, make_config
@@ -105,9 +106,8 @@ def test_a_run_and_its_bundle_give_the_same_start(
 def test_other_characters_and_other_sizes(
     base_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    style = dataclasses.replace(
-        LEARNABLE, charset=Charset("01axy"), height_px=50, width_per_character_px=33
-    )
+    size = ImageStyle(Range.of(50), width_px=Range.of(0, 30), width_per_character_px=Range.of(33))
+    style = dataclasses.replace(LEARNABLE, charset=Charset("01axy"), image=size)
     data = write_zip(tmp_path / "others.zip", generate(60, 2, style=style, fonts=FONTS))
     base = read_base(base_run)
     train(data, tmp_path / "run", make_config("classic", SETTINGS, base.config), base=base)

@@ -71,6 +71,13 @@ def test_a_started_run_tells_its_configuration_and_facts(started: RunFolder) -> 
     assert {"python", "machine"} <= set(facts)
 
 
+def test_without_data_none_is_named(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.start(make_config("classic", ["data.synthetic=plain:9"]), None, weights=1)
+    assert folder.facts()["data"] == ""
+    assert folder.load_config().data.synthetic == "plain:9"
+
+
 def test_a_run_tells_what_it_was_started_from(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     config = make_config("classic")

@@ -15,6 +15,7 @@ from crnn_captcha.errors import ConfigError
 from crnn_captcha.letters import Typesetting
 from crnn_captcha.pipelines import PIPELINES
 from crnn_captcha.preprocessing import Pipeline
+from crnn_captcha.synthetic import parse_synthetic
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class DataConfig:
     """Where batches come from.
 
     Attributes:
-        charset: the characters to learn; empty: those of the labels.
+        charset: the characters to learn; empty: those of the labels, and of what is drawn.
+        synthetic: images that are drawn to learn from, `STYLE:COUNT` an epoch; empty: none.
         validation_fraction: share of the train split that is cut out for validation.
         split_seed: of that cut; apart from the training's seed, so that several trainings can be
             compared on the same images.
@@ -35,6 +37,7 @@ class DataConfig:
     """
 
     charset: str = ""
+    synthetic: str = ""
     validation_fraction: float = 0.1
     split_seed: int = 0
     batch_size: int = 32
@@ -45,6 +48,8 @@ class DataConfig:
     cache_mib: int = 2048
 
     def __post_init__(self) -> None:
+        if self.synthetic:
+            parse_synthetic(self.synthetic)
         _require(0 < self.validation_fraction < 1, "data.validation_fraction", "between 0 and 1")
         _require(self.batch_size >= 1, "data.batch_size", "at least 1")
         _require(self.workers >= 0, "data.workers", "at least 0")

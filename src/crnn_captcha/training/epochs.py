@@ -6,20 +6,20 @@ import contextlib
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from crnn_captcha.batches import WaitingTime
+from crnn_captcha.batches import Batches
 from crnn_captcha.charset import BLANK
-from crnn_captcha.dataset import Sample
 from crnn_captcha.decoding import ctc_log_likelihood, greedy_decode, log_softmax
 from crnn_captcha.errors import RunError
 from crnn_captcha.files import replacing
 from crnn_captcha.metrics import cer, exact_match
 from crnn_captcha.progress import say
+from crnn_captcha.streams import WaitingTime
 from crnn_captcha.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.model import Networks, compiled
@@ -53,7 +53,7 @@ class Epochs:
         self.networks = networks
         self.prepared = prepared
         self.progress = progress
-        self.state = State(data=_fingerprint(prepared.learning.samples))
+        self.state = State(data=_fingerprint(prepared.learning))
         self._read = compiled(networks.reader)
         self._steps = len(prepared.learning)
 
@@ -270,8 +270,10 @@ class Epochs:
         )
 
 
-def _fingerprint(samples: Sequence[Sample]) -> str:
-    names = "\n".join(f"{sample.name}\t{sample.label}" for sample in samples)
+def _fingerprint(batches: Batches) -> str:
+    names = "\n".join(f"{sample.name}\t{sample.label}" for sample in batches.samples)
+    if batches.drawings:
+        names += f"\n{batches.drawings.fingerprint}"
     return hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()
 
 

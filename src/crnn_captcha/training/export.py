@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from crnn_captcha.batches import Batches
 from crnn_captcha.bundle import Bundle, BundleMetadata, write_bundle
 from crnn_captcha.charset import Charset
-from crnn_captcha.dataset import Dataset, open_dataset
+from crnn_captcha.dataset import Dataset
 from crnn_captcha.decoding import Logits, greedy_decode
 from crnn_captcha.errors import DatasetError, ExportError, RunError
 from crnn_captcha.recognizer import Recognizer
+from crnn_captcha.synthetic import DrawnSource
 from crnn_captcha.temperature import TemperatureFit, fit_temperature
 from crnn_captcha.training.checkpoint import peek_checkpoint
 from crnn_captcha.training.config import Config
@@ -36,7 +37,7 @@ from crnn_captcha.training.model import (
     full_precision,
     make_networks,
 )
-from crnn_captcha.training.preparation import cut
+from crnn_captcha.training.preparation import open_data
 from crnn_captcha.training.quantization import CALIBRATION_IMAGES, Quantized, quantize
 from crnn_captcha.training.run import RunFolder, best_row
 
@@ -258,7 +259,8 @@ def _quantized(
     def scores(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return Recognizer(Bundle(graph, bundle.metadata)).logits(images)
 
-    samples = dataset.samples("train")
+    drawn = isinstance(dataset.source, DrawnSource)  # it has nothing but images to validate with
+    samples = dataset.samples("validation" if drawn else "train")
     chosen = np.random.default_rng(0).permutation(len(samples))[:CALIBRATION_IMAGES]
     learning = Batches(dataset, [samples[i] for i in chosen], bundle.metadata.pipeline, charset)
     whole = [i for i, broken in enumerate(learning.measure()) if broken is None]
@@ -283,13 +285,16 @@ def _calibrated(metadata: BundleMetadata, fit: TemperatureFit) -> BundleMetadata
 
 
 def _open_data(path: str | Path | None, folder: RunFolder, config: Config) -> Dataset:
-    where = Path(path or folder.facts().get("data", ""))
+    known = str(path or folder.facts().get("data", ""))
+    if not known and config.data.synthetic:  # learned from drawn images alone
+        return open_data(None, config.data)
+    where = Path(known)
     if not where.exists():
         raise DatasetError(
             f"An export is checked on the run's data. Received: {where}, which isn't there. "
             "Say where the data lie now: export RUN --out FILE --data DATA."
         )
-    return open_dataset(where, **cut(config.data))
+    return open_data(where, config.data)
 
 
 @contextlib.contextmanager

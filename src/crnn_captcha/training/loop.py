@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from crnn_captcha.dataset import open_dataset
+from crnn_captcha.batches import Batches
 from crnn_captcha.errors import MissingExtraError, RunError
 from crnn_captcha.progress import say
 from crnn_captcha.training.config import AugmentationConfig, Config, check_starts_from
@@ -21,7 +21,13 @@ from crnn_captcha.training.export import export
 from crnn_captcha.training.losses import ConsistentCTC, ctc_loss
 from crnn_captcha.training.model import Networks, make_networks
 from crnn_captcha.training.optimizer import make_optimizer
-from crnn_captcha.training.preparation import check_bundle_fits, check_labels_fit, cut, prepare
+from crnn_captcha.training.preparation import (
+    check_bundle_fits,
+    check_labels_fit,
+    open_data,
+    pad_drawn,
+    prepare,
+)
 from crnn_captcha.training.report import write_training_report
 from crnn_captcha.training.run import BASE_DIGEST, RunFolder
 from crnn_captcha.training.transfer import Base, transfer
@@ -38,6 +44,7 @@ class TrainingResult:
         reason: why it ended, for people to read.
         interrupted: whether it was told to stop, and `--resume` would go on.
         skipped: broken images that were left out.
+        drawn: whether all images to learn from were drawn, and there is no DATA.
     """
 
     run: Path
@@ -46,6 +53,7 @@ class TrainingResult:
     reason: str
     interrupted: bool
     skipped: int
+    drawn: bool = False
 
     def summary(self) -> str:
         """What came out and what to do next, for people to read."""
@@ -60,14 +68,15 @@ class TrainingResult:
             lines.append(f"Broken images that were left out: {self.skipped}.")
         lines.append(f"Look at it: {self.run / 'report' / 'index.html'}")
         if self.interrupted:
-            lines.append(f"Go on:      crnn-captcha train DATA --out {self.run} --resume")
+            data = "" if self.drawn else "DATA "
+            lines.append(f"Go on:      crnn-captcha train {data}--out {self.run} --resume")
         lines.append(f"Measure it: crnn-captcha evaluate DATA --model {self.run}")
         lines.append(f"Read:       crnn-captcha read IMAGE --model {self.run}")
         return "\n".join(lines)
 
 
 def train(
-    data: str | Path,
+    data: str | Path | None,
     run: str | Path,
     config: Config,
     *,
@@ -83,7 +92,8 @@ def train(
     in place. Sets Keras' global seed and dtype policy, and TensorFlow's determinism.
 
     Args:
-        data: zip, folder or CSV.
+        data: zip, folder or CSV; None learns from and validates with drawn images alone, which
+            `data.synthetic` of the configuration asks for.
         run: the run folder: new, empty, or with `resume` one to go on with.
         config: from `make_config` or `run_config`; a resumed run's own, if there is one.
         base: a trained model to start from, by `read_base`. The optimizer starts anew. A resumed
@@ -96,10 +106,12 @@ def train(
         DatasetError: if the data can't be used, or hold broken images.
         LabelError: if a label doesn't fit the charset or the time steps.
         ConfigError: if the network can't be built, is too large for a bundle, or isn't that of
-            `base`.
+            `base`; if there is no data, and nothing is to be drawn, or what isn't known.
+        FontError: if no font can draw what is to be drawn.
         RunError: if `run` can't be used, the data or `base` changed since, or the loss isn't
             finite.
-        MissingExtraError: if logs for TensorBoard are asked for, and it isn't installed.
+        MissingExtraError: if logs for TensorBoard are asked for and it isn't installed, or neither
+            is the generator that a style names.
     """
     folder = RunFolder(Path(run))
     continued = resume and folder.exists
@@ -111,7 +123,7 @@ def train(
             _check_same_base(folder, base)
     if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingExtraError("Writing logs for TensorBoard", "tensorboard")
-    dataset = open_dataset(data, **cut(config.data))
+    dataset = open_data(data, config.data)
     prepared = prepare(dataset, config, skip_broken=skip_broken, progress=progress)
     characters = prepared.charset.characters
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, charset=characters))
@@ -124,10 +136,11 @@ def train(
     check_bundle_fits(networks.reader, prepared.charset, config)
     for batches in (prepared.learning, prepared.validation):
         check_labels_fit(networks.reader, batches)
+    pad_drawn(networks.reader, prepared.learning)
     if not continued:
         folder.start(
             config,
-            Path(data),
+            Path(data) if data else None,
             weights=networks.reader.count_params(),
             base=base.path if base else None,
             base_digest=base.digest if base else "",
@@ -136,7 +149,7 @@ def train(
     goes_on = continued and epochs.restore()
     if progress:
         say(
-            f"{len(prepared.learning.samples)} images to learn from, "
+            f"{_counted(prepared.learning)} to learn from, "
             f"{len(prepared.validation.samples)} to validate with, {len(characters)} characters, "
             f"{networks.reader.count_params():,} weights."
         )
@@ -149,7 +162,15 @@ def train(
     write_training_report(folder, prepared.validation, progress=progress)
     history, best = epochs.state.history, epochs.state.best_epoch
     row = history[best - 1] if best else {}
-    return TrainingResult(folder.path, len(history), row, reason, interrupted, prepared.skipped)
+    skipped, drawn = prepared.skipped, data is None
+    return TrainingResult(folder.path, len(history), row, reason, interrupted, skipped, drawn)
+
+
+def _counted(learning: Batches) -> str:
+    images, drawings = len(learning.samples), learning.drawings
+    if drawings is None:
+        return f"{images} images"
+    return f"{images} images and {drawings.count} drawn anew in each epoch"
 
 
 def _check_same_base(folder: RunFolder, base: Base) -> None:

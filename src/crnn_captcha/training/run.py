@@ -100,7 +100,7 @@ class RunFolder:
     def start(
         self,
         config: Config,
-        data: Path,
+        data: Path | None,
         *,
         weights: int,
         base: Path | None = None,
@@ -110,7 +110,7 @@ class RunFolder:
 
         Args:
             config: of the run.
-            data: where its data lie.
+            data: where its data lie; None if all images are drawn.
             weights: of the network that reads.
             base: the trained model that it starts from.
             base_digest: of that.
@@ -211,10 +211,10 @@ def best_row(rows: Sequence[HistoryRow], monitor: str) -> HistoryRow:
     return best(rows, key=lambda row: row[monitor])
 
 
-def _facts(data: Path) -> dict[str, str]:
+def _facts(data: Path | None) -> dict[str, str]:
     packages = ("crnn-captcha", "keras", "tensorflow", "numpy", "opencv-python-headless")
     return {
-        "data": _printable(data),
+        "data": _printable(data) if data else "",
         "commit": _commit(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",

@@ -11,7 +11,7 @@ import numpy as np
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.loop import build_networks
-from crnn_captcha.training.preparation import cut, prepare
+from crnn_captcha.training.preparation import cut, pad_drawn, prepare
 
 WARM_UP_STEPS = 3  # the first ones also trace and plan
 MEASURED_STEPS = 24
@@ -29,6 +29,7 @@ def epoch_seconds(data: str | Path, config: Config, *, skip_broken: bool = False
     prepared = prepare(dataset, config, skip_broken=skip_broken, progress=False)
     learning, validation = prepared.learning, prepared.validation
     networks = build_networks(config, prepared.charset.num_classes, len(learning))
+    pad_drawn(networks.reader, learning)
     heads = len(networks.learner.outputs)
     every = max(1, len(learning) // MEASURED_STEPS)
     indices = [*range(0, len(learning), every)]
