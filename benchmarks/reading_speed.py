@@ -1,9 +1,16 @@
-"""Reading many images: one by one on one thread, part by part, and all at once on all cores."""
+"""Reading many images: one by one on one thread, part by part, and all at once on all cores.
+
+And by a process for each core side by side, as a server has them, each with one thread or, as if
+it were alone, with one for each core: whether they get into each other's way.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.synchronize import Barrier
 
 import cv2
 from measurement import (
@@ -25,6 +32,7 @@ from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.windows import available_cores
 
 PARTS = ("decoding the file", "preprocessing", "the network", "decoding the logits")
+WAIT_S = 300  # for the slowest of several processes
 Way = Callable[[Recognizer, Sequence[bytes]], list[float]]
 
 
@@ -38,19 +46,26 @@ def main() -> None:
     files = images.files
     alone = Recognizer(arguments.model, threads=1)
     together = Recognizer(arguments.model)
-    runs: list[Callable[[], list[float]]] = [
-        lambda: on_one_thread(read_one_by_one, alone, files),
-        lambda: on_one_thread(read_by_parts, alone, files),
-        lambda: read_together(together, files),
-    ]
-    one_by_one, parts, at_once = alternate(runs, arguments.repeats, pause_s=0.2)
+    cores = available_cores()
+    with (
+        processes(arguments.model, files, threads=1) as careful,
+        processes(arguments.model, files, threads=cores) as careless,
+    ):
+        runs: list[Callable[[], list[float]]] = [
+            lambda: on_one_thread(read_one_by_one, alone, files),
+            lambda: on_one_thread(read_by_parts, alone, files),
+            lambda: read_together(together, files),
+            careful,
+            careless,
+        ]
+        one_by_one, parts, at_once, *beside = alternate(runs, arguments.repeats, pause_s=0.2)
 
     what = f"reading {len(files)} images ({images.source}; {model_name(arguments.model)})"
     alone_s = [sum(turn) for turn in one_by_one]
     together_s = [sum(turn) for turn in at_once]
     per_second = [len(files) / seconds for seconds in together_s]
     milliseconds = [[1000 * seconds / len(files) for seconds in turn] for turn in parts]
-    one, many = f"{what}, one by one, 1 thread", f"{what}, in one call, {available_cores()} cores"
+    one, many = f"{what}, one by one, 1 thread", f"{what}, in one call, {cores} cores"
     figures = [
         Figure(one, [1000 * seconds / len(files) for seconds in alone_s], "ms an image"),
         Figure(one, [len(files) / seconds for seconds in alone_s], "images a second", 0),
@@ -60,6 +75,14 @@ def main() -> None:
         ),
         Figure(many, per_second, "images a second", 0),
         Figure(f"{what}: speed in one call / one by one", ratios(alone_s, together_s)),
+        *(
+            Figure(
+                f"{what}: speed of {cores} processes side by side with {threads} thread"
+                f"{'s' * (threads > 1)} each / in one call",
+                [cores * call / sum(turn) for call, turn in zip(together_s, turns, strict=True)],
+            )
+            for threads, turns in zip((1, cores), beside, strict=True)
+        ),
     ]
     report(figures, as_json=arguments.json)
 
@@ -87,6 +110,45 @@ def read_together(recognizer: Recognizer, files: Sequence[bytes]) -> list[float]
     start = time.perf_counter()
     recognizer.read(files)
     return [time.perf_counter() - start]
+
+
+@contextmanager
+def processes(
+    model: str | None, files: Sequence[bytes], threads: int
+) -> Iterator[Callable[[], list[float]]]:
+    """A process for each core: gives a function that lets each read all images, and times it."""
+    cores = available_cores()
+    context = multiprocessing.get_context("spawn")
+    start, done = context.Barrier(cores + 1), context.Barrier(cores + 1)
+    workers = [
+        context.Process(target=_serve, args=(model, files, threads, start, done), daemon=True)
+        for _ in range(cores)
+    ]
+    for worker in workers:
+        worker.start()
+
+    def seconds() -> list[float]:
+        start.wait(WAIT_S)
+        begun = time.perf_counter()
+        done.wait(WAIT_S)
+        return [time.perf_counter() - begun]
+
+    try:
+        yield seconds
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+def _serve(
+    model: str | None, files: Sequence[bytes], threads: int, start: Barrier, done: Barrier
+) -> None:
+    cv2.setNumThreads(1)
+    recognizer = Recognizer(model, threads=threads)
+    while True:
+        start.wait()
+        recognizer.read(files)
+        done.wait()
 
 
 def read_by_parts(recognizer: Recognizer, files: Sequence[bytes]) -> list[float]:

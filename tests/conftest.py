@@ -20,10 +20,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from crnn_captcha.bundle import BundleMetadata, write_bundle
 from crnn_captcha.charset import Charset
-from crnn_captcha.drawing import Style
+from crnn_captcha.drawing import draw
 from crnn_captcha.fonts import Font
 from crnn_captcha.generator import generate, write_zip
 from crnn_captcha.preprocessing import Pipeline, Stage
+from crnn_captcha.style_files import load_style
+from crnn_captcha.styles import ImageStyle, LetterStyle, Range, Style
 
 if TYPE_CHECKING:
     from crnn_captcha.training import Config
@@ -32,7 +34,10 @@ HEIGHT = 4
 INK = {"a": (0, 255, 255), "b": (255, 0, 255), "c": (255, 255, 0)}  # RGB on white
 
 Paint = Callable[..., NDArray[np.uint8]]
+DrawImage = Callable[..., NDArray[np.uint8]]
 MakeModel = Callable[[], Any]
+
+DEFAULT_LOOK = load_style()
 
 
 @pytest.fixture
@@ -95,21 +100,24 @@ def paint() -> Paint:
     return draw
 
 
+@pytest.fixture(scope="session")
+def draw_image() -> DrawImage:
+    """Draws a label as our generator does, by a seed: RGB uint8 (height, width, 3)."""
+
+    def draw_one(label: str, seed: int, style: Style = DEFAULT_LOOK) -> NDArray[np.uint8]:
+        return draw(label, style, np.random.default_rng(seed), FONTS)
+
+    return draw_one
+
+
 # --- training -------------------------------------------------------------------------------
 
 LEARNABLE = Style(
     charset=Charset("ab01"),
     min_length=2,
     max_length=3,
-    height_px=32,
-    width_per_character_px=20,
-    extra_width_px=(0, 30),
-    line_height_px=(20, 24),
-    shift_px=(4, 2),
-    rotated_share=0,
-    capitals_share=0,
-    outlined_share=0,
-    lines=(0, 0),
+    image=ImageStyle(Range.of(32), width_px=Range.of(0, 30), width_per_character_px=Range.of(20)),
+    letters=LetterStyle(height_px=Range.of(18, 21), shift_x_px=Range.of(-4, 4)),
 )
 FONTS = (Font("Aileron", "Regular", None),)  # there on every machine
 

@@ -17,12 +17,13 @@ import pytest
 from numpy.typing import NDArray
 
 from crnn_captcha import batches as batches_module
-from crnn_captcha.batches import POOL_BATCHES, Batch, Batches, WaitingTime
+from crnn_captcha.batches import POOL_BATCHES, Batches
 from crnn_captcha.charset import BLANK, Charset
 from crnn_captcha.dataset import BrokenImage, Dataset, Sample
-from crnn_captcha.errors import DatasetError, ImageError, LabelError
+from crnn_captcha.errors import DatasetError, LabelError
 from crnn_captcha.letters import LabelledImage, Typesetting
 from crnn_captcha.preprocessing import Pipeline, Stage
+from crnn_captcha.streams import Batch
 
 CHARSET = Charset("abc")
 PIPELINE = Pipeline((Stage("resize_height", {"height": 4}),), width_multiple=1)
@@ -344,135 +345,105 @@ def test_a_pickle_carries_the_widths_but_no_cached_images() -> None:
     assert_equal(made(copy, 3), made(batches, 3))
 
 
-# ---- Streams
+# ---- Drawings
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2, 5])
-@pytest.mark.parametrize("start", [0, 1, 6, 7])
-def test_a_stream_is_what_make_makes(workers: int, start: int) -> None:
-    batches = make_batches(20, seed=3)
-    assert len(batches) == 7
-    stream = batches.stream(2, start=start, workers=workers)
-    assert_equal(stream, made(make_batches(20, seed=3), 2, start))
+@dataclass(frozen=True)
+class Stripes:
+    """Drawings whose epoch, number and width can be read off them."""
+
+    count: int = 40
+    charset: Charset = CHARSET
+    max_length: int = 6
+    fingerprint: str = "stripes"
+
+    def aspects(self, epoch: int) -> NDArray[np.float64]:
+        return np.array([self.width(epoch, number) for number in range(self.count)], np.float64)
+
+    def width(self, epoch: int, number: int) -> int:
+        return 1 + (number * 13 + epoch * 5) % 50
+
+    def draw(self, epoch: int, number: int) -> tuple[NDArray[np.uint8], str]:
+        image = np.full((4, self.width(epoch, number), 3), 100 + number % 156, np.uint8)
+        return image, "cab"[: 1 + number % 3]
 
 
-def test_a_long_stream_keeps_its_order_and_is_made_only_a_little_ahead() -> None:
-    batches = make_batches(300, batch_size=1)
-    stream = batches.stream(0, workers=2)
-    first = next(stream)
-    time.sleep(0.05)
-    assert 0 < sum(reads(batches).values()) < 20
-    assert_equal([first, *stream], made(batches, 0))
+def drawn_numbers(batch: Batch) -> list[int]:
+    """Which of the stripes are in a batch; none of `make_batches`' first hundred images is."""
+    return [value - 100 for value in batch[0][:, 0, 0, 0].tolist() if value >= 100]
 
 
-def test_only_a_worker_process_makes_batches_in_a_process() -> None:
-    with pytest.raises(DatasetError, match="makes batches after `_start_process`"):
-        batches_module._make_in_process(0, 0)
+def mixed(count: int, seed: int = 3, **options: Any) -> Batches:
+    given: dict[str, Any] = {"seed": seed, "drawings": Stripes()} | options
+    batches = make_batches(count, **given)
+    list(batches.measure())
+    return batches
 
 
-def test_a_stream_left_early_stops_its_workers() -> None:
-    batches = make_batches(300, batch_size=1)
-    stream = batches.stream(0, workers=2)
-    next(stream)
-    stream.close()
-    deadline = time.monotonic() + PATIENCE_S
-    while any(thread.name.startswith("batches") for thread in threading.enumerate()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert sum(reads(batches).values()) < 20
+@pytest.mark.parametrize("like_widths", [False, True], ids=["mixed", "like widths"])
+def test_drawings_come_in_batches_of_their_own_among_the_others(like_widths: bool) -> None:
+    batches = mixed(20, like_widths=like_widths)
+    assert len(batches) == 7 + 14
+    epoch = made(batches, 2)
+    numbers = [drawn_numbers(batch) for batch in epoch]
+    assert sorted(number for batch in numbers for number in batch) == list(range(40))
+    for (images, labels), drawn in zip(epoch, numbers, strict=True):
+        assert len(drawn) in (0, len(images))
+        assert labels.shape[1] == 6  # as wide as the longest that may be drawn
+        for number, label in zip(drawn, labels, strict=False):
+            assert CHARSET.decode(label[label != BLANK]) == Stripes().draw(2, number)[1]
+    places = [i for i, drawn in enumerate(numbers) if drawn]
+    assert places != list(range(7, 21))  # shuffled with the others
+    assert places != [i for i, drawn in enumerate(made(batches, 3)) if drawn_numbers(drawn)]
 
 
-def test_threads_read_in_parallel() -> None:
-    batches = make_batches(8, source=Barrier, batch_size=1)
-    assert len(list(batches.stream(0, workers=2))) == 8
-    list(batches.measure(workers=2))
+def test_drawings_are_another_epochs_and_the_same_whenever_they_are_made() -> None:
+    batches = mixed(20, like_widths=True)
+    expected = made(batches, 1)
+    copy = pickle.loads(pickle.dumps(batches))
+    assert_equal([copy.make(1, index) for index in reversed(range(len(copy)))], expected[::-1])
+    widths = [sorted(batch[0].shape[1] for batch in made(batches, epoch)) for epoch in (1, 2)]
+    assert widths[0] != widths[1]
 
 
-def test_one_thread_alone_does_not() -> None:
-    batches = make_batches(2, source=lambda files: Barrier(files, patience_s=0.05), batch_size=1)
-    with pytest.raises(threading.BrokenBarrierError):
-        list(batches.stream(0, workers=1))
+def test_drawings_of_like_widths_are_little_padded() -> None:
+    def padding(like_widths: bool) -> float:
+        batches = mixed(0, like_widths=like_widths, drawings=Stripes(600), batch_size=8)
+        stripes = Stripes(600)
+        widths = stripes.aspects(0)
+        padded = sum(images.shape[0] * images.shape[1] for images, _ in made(batches, 0))
+        return float(padded / widths.sum())
+
+    assert padding(like_widths=True) < 1.1 < 1.4 < padding(like_widths=False)
 
 
-def test_processes_read_in_parallel_what_make_makes(tmp_path: Path) -> None:
-    batches = make_batches(
-        20, source=lambda files: Meeting(files, place=tmp_path), seed=3, cache_bytes=2**20
-    )
-    stream = batches.stream(2, start=1, workers=2, processes=True)
-    assert_equal(stream, made(make_batches(20, seed=3), 2, 1))
-    workers = {int(path.name) for path in tmp_path.iterdir()}
-    assert len(workers) == 2
-    assert os.getpid() not in workers
-    assert not reads(batches)
+def test_drawings_alone_are_enough() -> None:
+    batches = mixed(0)
+    assert len(batches) == 14
+    assert batches.label_width == 6
+    assert sum(len(drawn_numbers(batch)) for batch in made(batches, 0)) == 40
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_a_broken_image_is_an_error_from_threads(workers: int) -> None:
-    stream = make_batches(9, broken=[4]).stream(0, workers=workers)
-    next(stream)
-    with pytest.raises(ImageError, match="An image file must be one of"):
-        next(stream)
+def test_drawings_are_padded_as_wide_as_it_takes() -> None:
+    batches = mixed(20)
+    batches.pad_drawn(64)
+    for batch in made(batches, 0):
+        assert batch[0].shape[1] == (64 if drawn_numbers(batch) else min(batch[0].shape[1], 60))
 
 
-def test_a_broken_image_is_an_error_from_processes() -> None:
-    stream = make_batches(9, broken=[4]).stream(0, workers=1, processes=True)
-    next(stream)
-    with pytest.raises(ImageError, match="An image file must be one of"):
-        next(stream)
+@pytest.mark.usefixtures("reversing")
+def test_letters_of_drawings_stay() -> None:
+    batches = mixed(20, letters=Typesetting(1.0))
+    for batch in made(batches, 0):
+        for number, label in zip(drawn_numbers(batch), batch[1], strict=False):
+            assert CHARSET.decode(label[label != BLANK]) == Stripes().draw(0, number)[1]
 
 
-DIED = r"worker process died while making a batch \(.+\)\..*Go on with --resume"
+def test_drawings_need_a_seed() -> None:
+    with pytest.raises(DatasetError, match=r"drawn by a seed\. Received: none"):
+        make_batches(drawings=Stripes())
 
 
-def test_a_worker_process_that_dies_is_an_error() -> None:
-    batches = make_batches(3, source=lambda files: Dying(files, at="000.png"))
-    with pytest.raises(DatasetError, match=DIED):
-        list(batches.stream(0, workers=1, processes=True, timeout_s=PATIENCE_S))
-
-
-def test_a_worker_process_that_dies_between_two_batches_is_an_error() -> None:
-    batches = make_batches(30, source=lambda files: Dying(files, at="002.png"), batch_size=1)
-    before = set(multiprocessing.active_children())
-    stream = batches.stream(0, workers=1, processes=True, timeout_s=PATIENCE_S)
-    next(stream)
-    for worker in set(multiprocessing.active_children()) - before:
-        worker.join(PATIENCE_S)  # dead before the stream hands in more
-    with pytest.raises(DatasetError, match=DIED):
-        list(stream)
-
-
-@pytest.mark.parametrize("processes", [False, True], ids=["threads", "processes"])
-def test_no_batch_within_the_time_is_an_error(tmp_path: Path, processes: bool) -> None:
-    until = tmp_path / "go"
-    batches = make_batches(source=lambda files: Hanging(files, until=until))
-    stream = batches.stream(0, workers=1, processes=processes, timeout_s=0.2)
-    try:
-        with pytest.raises(DatasetError, match=r"No batch came within 0\.2 s\..*--resume"):
-            next(stream)
-    finally:
-        until.touch()  # lets the worker go
-
-
-# ---- Waiting
-
-
-def test_waiting_time_passes_batches_on_and_counts_the_seconds() -> None:
-    batches = make_batches()
-
-    def slow() -> Any:
-        for batch in made(batches, 0):
-            time.sleep(0.02)
-            yield batch
-
-    waiting = WaitingTime(slow())
-    assert_equal(waiting, made(batches, 0))
-    assert waiting.seconds >= 0.02 * len(batches)
-    assert waiting.error is None
-
-
-def test_waiting_time_remembers_what_ended_the_batches() -> None:
-    waiting = WaitingTime(make_batches(9, broken=[4]).stream(0))
-    next(waiting)
-    with pytest.raises(ImageError) as caught:
-        next(waiting)
-    assert waiting.error is caught.value
+def test_drawings_of_characters_beyond_the_charset_are_refused() -> None:
+    with pytest.raises(LabelError, match=r"all characters that are drawn.*lacks 'x'"):
+        make_batches(seed=1, drawings=Stripes(charset=Charset("abx")))

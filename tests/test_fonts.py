@@ -69,6 +69,7 @@ def test_font_packages_are_found_by_their_entry_points(
             SimpleNamespace(dist=SimpleNamespace(files=None)),
             SimpleNamespace(dist=None),
         ],
+        "fontpkg.family": [],
     }
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: registered[group])
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
@@ -88,6 +89,52 @@ def test_a_named_folder_is_searched_at_any_depth_and_alone(tmp_path: Path) -> No
         ("Bold", "a.TTF"),
         ("Book", "same-font-again.ttf"),
     ]
+
+
+def test_several_folders_are_searched_with_the_installed_fonts_if_asked_for(
+    tmp_path: Path, nothing_installed: None
+) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder, name in zip(folders, ("DejaVuSans.ttf", "DejaVuSerif.ttf"), strict=True):
+        folder.mkdir()
+        shutil.copy(_dejavu(name), folder)
+    families_found = [font.family for font in find_fonts(CHARACTERS, folders)]
+    assert families_found == ["DejaVu Sans", "DejaVu Serif"]
+    found = find_fonts(CHARACTERS, folders, installed=True)
+    assert [font.family for font in found] == ["Aileron", "DejaVu Sans", "DejaVu Serif"]
+    with pytest.raises(FontError, match=r"from folders or installed packages\. Received: neither"):
+        find_fonts(CHARACTERS, installed=False)
+
+
+def test_each_weight_of_a_variable_font_is_a_font(tmp_path: Path) -> None:
+    source = next((p for p in fonts_module._package_files() if "[wght]" in p.name), None)
+    if source is None:
+        pytest.skip("no variable font is installed")
+    shutil.copy(source, tmp_path)
+    found = find_fonts(CHARACTERS, tmp_path)
+    assert len(found) > 1
+    assert len({font.style for font in found}) == len(found)
+    assert all(font.variation in font.style for font in found)
+    inks = {bytes(font.at(40).getmask("m")) for font in found}
+    assert len(inks) == len(found)  # each draws in its own way
+
+
+def test_a_font_with_capitals_for_small_letters_cannot_tell_them_apart(tmp_path: Path) -> None:
+    source = next((p for p in fonts_module._package_files() if "BebasNeue" in p.name), None)
+    if source is None:
+        pytest.skip("no such font is installed")
+    shutil.copy(source, tmp_path)
+    (font,) = find_fonts(CHARACTERS, tmp_path)
+    assert set(font.alike("abcABC01")) >= set("bB")
+    with pytest.raises(FontError, match=r"its own way.* draws '.*' alike"):
+        find_fonts("abcABC", tmp_path)
+
+
+def test_look_alikes_are_no_reason_to_leave_a_font_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    inks = {"a": b"1", "b": b"1", "0": b"2", "o": b"2", "c": b"3"}
+    monkeypatch.setattr(fonts_module, "_ink", lambda font, character: inks[character])
+    assert BUILT_IN.alike("abc0o") == "ab"
+    assert BUILT_IN.alike("ac0o") == ""
 
 
 def test_a_font_that_lacks_a_character_is_left_out(tmp_path: Path) -> None:
@@ -149,7 +196,7 @@ def test_a_pillow_without_freetype(
 
 def test_families_keep_the_order() -> None:
     bold, italic = Font("B", "Bold", None), Font("B", "Italic", None)
-    assert families([BUILT_IN, bold, italic]) == {"Aileron": (BUILT_IN,), "B": (bold, italic)}
+    assert families([BUILT_IN, bold, italic]) == {"Aileron": [BUILT_IN], "B": [bold, italic]}
 
 
 def test_a_font_scales() -> None:

@@ -23,6 +23,7 @@ from crnn_captcha.images import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
     decode_image,
+    image_format,
     image_size,
     load_image,
 )
@@ -143,6 +144,11 @@ ONE_OF_EACH = {
 @pytest.mark.parametrize("name", FILES)
 def test_reads_the_size_from_the_header(name: str) -> None:
     assert image_size(FILES[name]) == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_tells_the_format_by_the_first_bytes(name: str) -> None:
+    assert image_format(ONE_OF_EACH[name][:16]).lower() in name
 
 
 @pytest.mark.parametrize("name", LOSSLESS)

@@ -20,19 +20,28 @@ ROOT = Path(crnn_captcha.__file__).parent
 # A module imports only from rows above its own. Modules of one package may import each other.
 LAYERS = (
     ("errors", "files", "progress", "windows"),
-    ("charset", "patterns"),
-    ("images", "stages", "alignment", "automaton", "metrics", "confidence", "protobuf", "tables"),
-    ("preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints", "wording"),
-    ("dataset", "drawing", "decoding", "letters", "listing", "outcomes", "suspects"),
-    ("generator", "batches", "temperature", "corrections"),
-    ("bundle",),
-    ("recognizer",),
-    ("evaluation", "inspection", "jobs"),
+    ("charset", "patterns", "fingerprints", "duplicates", "streams"),
+    (
+        "images", "stages", "alignment", "automaton", "metrics", "confidence", "protobuf",
+        "tables", "styles",
+    ),
+    (
+        "preprocessing", "sources", "fonts", "onnx_graph", "beam", "constraints", "wording",
+        "style_files", "peers",
+    ),
+    (
+        "dataset", "glyphs", "decoding", "letters", "listing", "outcomes", "pipelines",
+        "containers", "suspects",
+    ),
+    ("effects", "batches", "temperature", "inspection", "corrections"),
+    ("drawing", "bundle", "checks"),
+    ("generator", "recognizer"),
+    ("synthetic", "evaluation", "diagnosis", "jobs"),
     (PACKAGE,),  # its __init__ gathers the public names
     ("reporting",),
     ("training",),
     ("cli",),
-)
+)  # fmt: skip
 HOMES = {
     "keras": {"training"},
     "tensorflow": {"training"},
@@ -43,7 +52,10 @@ HOMES = {
     "pyarrow": {"tables"},
     "tqdm": {"progress"},
     "click": {"cli"},
-    "PIL": {"fonts", "drawing", "reporting.showcase"},
+    "PIL": {"fonts", "glyphs", "reporting.showcase"},
+    "captcha": {"peers"},
+    "wheezy": {"peers"},
+    "django": {"peers"},
 }
 SLOW_TO_IMPORT = {
     "PIL",

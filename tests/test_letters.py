@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import crnn_captcha.letters as letters_module
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.letters import GAPS, LabelledImage, Typesetting, set_anew, split_letters
 
@@ -70,13 +69,6 @@ def labelled(label: list[int], **drawing: Any) -> LabelledImage:
     return LabelledImage(drawn(label, **drawing), np.array(label, np.int32))
 
 
-@pytest.fixture
-def apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Letters set anew never touch."""
-    monkeypatch.setattr(letters_module, "GAPS", (1, 6))
-
-
-@pytest.mark.usefixtures("apart")
 @given(
     st.lists(st.integers(1, 9), min_size=1, max_size=8),
     st.lists(st.integers(11, 19), min_size=1, max_size=8),
@@ -99,7 +91,6 @@ def test_image_and_label_change_alike(label: list[int], others: list[int], seed:
     assert repeats <= (source.label[1:] == source.label[:-1]).sum()  # it fits as many time steps
 
 
-@pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize(("mix", "foreign"), [(0.0, (0, 0)), (0.5, (25, 75)), (1.0, (80, 100))])
 def test_letters_of_a_second_image_come_into_a_share_of_the_texts(
     mix: float, foreign: tuple[int, int]
@@ -131,15 +122,15 @@ def test_orders_differ_and_a_seed_repeats_them() -> None:
     assert len({tuple(order) for order in orders(0)}) > 1
 
 
-def test_gaps_differ_and_some_letters_touch() -> None:
+def test_gaps_differ_and_letters_never_touch() -> None:
     source, random = labelled([1, 2, 3, 4]), np.random.default_rng(0)
-    counts = [
-        [*map(len, (split_letters(set_anew(source, random, Typesetting()).image, 4) or [],))]
-        for _ in range(50)
-    ]
-    assert [0] in counts  # runs of ink are fewer than letters
-    assert [4] in counts
-    assert GAPS[0] < 0
+    gaps = []
+    for _ in range(50):
+        empty = ~set_anew(source, random, Typesetting()).image.any(axis=(1, 2))
+        edges = np.flatnonzero(np.diff(empty.astype(int)))
+        gaps += np.diff(edges)[1::2].tolist()
+    assert (min(gaps), max(gaps)) == GAPS
+    assert len(gaps) == 150
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

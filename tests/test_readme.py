@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from crnn_captcha.cli.main import COMMANDS, cli
 from crnn_captcha.generator import generate
+from crnn_captcha.style_files import load_style, style_names
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -105,6 +106,22 @@ def test_the_demo_reads_the_bundled_examples(newcomer: Path) -> None:
 
 def test_every_command_stands_in_the_readme() -> None:
     assert set(re.findall(r"^\| `crnn-captcha (\w+)", README, flags=re.MULTILINE)) == set(COMMANDS)
+
+
+def test_every_style_stands_in_the_readme() -> None:
+    section = README.split("## Images without end")[1].split("\n## ")[0]
+    assert [name for name in style_names() if f"`{name}`" not in section] == []
+
+
+def test_a_style_is_made_as_described(tmp_path: Path) -> None:
+    (text,) = [block for language, block in BLOCKS if language == "toml"]
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+
+    style = load_style(path)
+
+    assert (style.min_length, style.max_length, style.lines.count.high) == (5, 8, 8)
+    assert style.fonts.folders == (str(Path("~/fonts").expanduser()),)
 
 
 def test_every_figure_has_a_row_in_the_results() -> None:

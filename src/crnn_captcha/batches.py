@@ -1,43 +1,63 @@
-"""Prepared images and their labels in batches, made in parallel, in an order fixed by a seed.
+"""Prepared images and their labels in batches, in an order fixed by a seed.
 
 Nothing here needs Keras: a worker process that makes batches starts in a fraction of the time.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import threading
-import time
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import (
-    BrokenExecutor,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-)
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crnn_captcha.charset import BLANK, Charset
 from crnn_captcha.dataset import BrokenImage, Dataset, Sample
-from crnn_captcha.errors import CrnnCaptchaError, DatasetError
+from crnn_captcha.errors import CrnnCaptchaError, DatasetError, LabelError
 from crnn_captcha.images import decode_image
 from crnn_captcha.letters import LabelledImage, Typesetting, set_anew
 from crnn_captcha.preprocessing import Pipeline, pad_width, stack
 from crnn_captcha.stages import Image
-
-Batch = tuple[NDArray[np.uint8], NDArray[np.int32]]
+from crnn_captcha.streams import Batch, BatchStream
 
 POOL_BATCHES = 32  # batches whose images are sorted by width together: like widths, still mixed
-BATCHES_AHEAD = 4  # for each worker: enough to hide a slow batch
 
 
-class Batches:
+class Drawings(Protocol):
+    """Images that are drawn when they are needed, other ones in each epoch. May be pickled."""
+
+    @property
+    def count(self) -> int:
+        """Images in an epoch."""
+        ...
+
+    @property
+    def charset(self) -> Charset:
+        """Of their labels."""
+        ...
+
+    @property
+    def max_length(self) -> int:
+        """Most characters of a label."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same images."""
+        ...
+
+    def aspects(self, epoch: int) -> NDArray[np.float64]:
+        """About how wide each text of an epoch is for its height, (count,)."""
+        ...
+
+    def draw(self, epoch: int, number: int) -> tuple[Image, str]:
+        """An image of an epoch, RGB uint8 (height, width, 3), and its label."""
+        ...
+
+
+class Batches(BatchStream):
     """Samples of a data set as prepared batches.
 
     The order is a function of seed and epoch alone, a batch one of seed, epoch and index:
@@ -53,9 +73,11 @@ class Batches:
         like_widths: put images of like widths into one batch, so that little is padding.
         cache_bytes: prepared images are kept up to this size, in each process.
         letters: how letters are set anew, where gaps tell them apart; needs a seed.
+        drawings: more images, in batches of their own, mixed with the others; needs a seed. Their
+            letters aren't set anew: they are new anyway.
 
     Raises:
-        DatasetError: if there are no samples.
+        DatasetError: if there are no samples and no drawings, or drawings but no seed.
         LabelError: if a label has a character that the charset lacks.
     """
 
@@ -71,9 +93,12 @@ class Batches:
         like_widths: bool = False,
         cache_bytes: int = 0,
         letters: Typesetting | None = None,
+        drawings: Drawings | None = None,
     ) -> None:
-        if not samples:
+        if not samples and drawings is None:
             raise DatasetError("Batches need at least one sample. Received: none.")
+        if drawings is not None and seed is None:
+            raise DatasetError("Images are drawn by a seed. Received: none.")
         self.dataset = dataset
         self.samples = tuple(samples)
         self.pipeline = pipeline
@@ -81,20 +106,37 @@ class Batches:
         self.seed = seed
         self.like_widths = like_widths
         self.letters = letters
-        self.label_width = max(len(sample.label) for sample in samples)
+        self.drawings = drawings
+        self.charset = charset
+        self.drawn_width = 0  # drawn images are padded to at least this; see `pad_drawn`
+        longest = drawings.max_length if drawings else 0
+        self.label_width = max([longest, *(len(sample.label) for sample in samples)])
         self._labels = np.full((len(samples), self.label_width), BLANK, np.int32)
         for row, sample in zip(self._labels, samples, strict=True):
             row[: len(sample.label)] = charset.encode(sample.label)
         self._cache = _Cache(cache_bytes)
-        self._widths: NDArray[np.int64] | None = None
+        self._widths: NDArray[np.int64] | None = None if samples else np.zeros(0, np.int64)
         self._order: tuple[int, list[NDArray[np.int64]]] | None = None
+        self._ordering = threading.Lock()
+        if drawings and (unknown := charset.unknown(drawings.charset.characters)):
+            raise LabelError(
+                f"A charset has all characters that are drawn. Received: '{charset.characters}', "
+                f"which lacks '{unknown}'. Train with a charset that has them."
+            )
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return len(self.order(0)) if self.seed is None else -(-len(self.samples) // self.batch_size)
+        if self.seed is None:
+            return len(self.order(0))
+        counts = len(self.samples), self.drawings.count if self.drawings else 0
+        return sum(-(-count // self.batch_size) for count in counts)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_order": None}
+        return self.__dict__ | {"_order": None, "_ordering": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._ordering = threading.Lock()
 
     def image(self, position: int) -> Image:
         """The prepared image of the sample at `position`: uint8 (width, height, channels).
@@ -139,10 +181,11 @@ class Batches:
         return self._widths
 
     def order(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Positions of the samples in each batch of an epoch."""
-        order = self._order  # once: a thread of another epoch may set it at any time
-        if order is None or order[0] != epoch:
-            order = self._order = epoch, self._make_order(epoch)
+        """Positions of the samples in each batch of an epoch; drawings count on from the last."""
+        with self._ordering:  # it may take a while: once is enough for all threads
+            order = self._order
+            if order is None or order[0] != epoch:
+                order = self._order = epoch, self._make_order(epoch)
         return order[1]
 
     def _make_order(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -152,13 +195,14 @@ class Batches:
             return self._in_sequence(positions)
         random = np.random.default_rng([self.seed, epoch])
         positions = random.permutation(positions)
-        if not self.like_widths:
+        if not self.like_widths and not self.drawings:
             return [positions[i : i + size] for i in range(0, len(positions), size)]
-        batches: list[NDArray[np.int64]] = []
-        for start in range(0, len(positions), size * POOL_BATCHES):
-            pool = positions[start : start + size * POOL_BATCHES]
-            pool = pool[np.argsort(self.widths[pool], kind="stable")]
-            batches += [pool[i : i + size] for i in range(0, len(pool), size)]
+        widths: NDArray[Any] = self.widths if self.like_widths else np.zeros(len(positions))
+        batches = _in_pools(positions, widths, size)
+        if self.drawings:
+            drawn = np.arange(self.drawings.count)
+            widths = self.drawings.aspects(epoch) if self.like_widths else np.zeros(len(drawn))
+            batches += [len(positions) + batch for batch in _in_pools(drawn, widths, size)]
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _in_sequence(self, positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -177,6 +221,8 @@ class Batches:
             with the blank, int32 (batch, longest label of all samples).
         """
         positions = self.order(epoch)[index]
+        if positions[0] >= len(self.samples):
+            return self._draw(epoch, positions - len(self.samples))
         images, labels = [self.image(int(p)) for p in positions], self._labels[positions]
         if self.letters and self.seed is not None:
             random = np.random.default_rng([self.seed, epoch, index])
@@ -190,82 +236,37 @@ class Batches:
                     labels[i, : len(anew.label)] = anew.label
         return stack(images), labels
 
+    def _draw(self, epoch: int, numbers: NDArray[np.int64]) -> Batch:
+        """A batch of drawings."""
+        assert self.drawings  # noqa: S101 (they are in the order)
+        images = []
+        labels = np.full((len(numbers), self.label_width), BLANK, np.int32)
+        for row, number in zip(labels, numbers, strict=True):
+            drawn, label = self.drawings.draw(epoch, int(number))
+            image = self.pipeline(drawn)
+            images.append(pad_width(image, max(len(image), self.drawn_width)))
+            row[: len(label)] = self.charset.encode(label)
+        return stack(images), labels
+
+    def pad_drawn(self, width: int) -> None:
+        """Pads drawn images to at least `width` pixels, for the time steps that labels need."""
+        self.drawn_width = width
+
     def _labelled(self, position: int) -> LabelledImage:
         label = self._labels[position]
         return LabelledImage(self.image(position), label[label != BLANK])
 
-    def stream(
-        self,
-        epoch: int,
-        *,
-        start: int = 0,
-        workers: int = 2,
-        processes: bool = False,
-        timeout_s: float = 60.0,
-    ) -> Generator[Batch, None, None]:
-        """The batches of an epoch in order, made ahead by parallel workers.
 
-        Args:
-            epoch: its order is taken.
-            start: index of the first batch.
-            workers: threads or processes; 0 makes batches in the caller's thread.
-            processes: use processes, started afresh (`spawn`), instead of threads.
-            timeout_s: seconds to wait for a batch before giving up.
-
-        Raises:
-            DatasetError: if no batch came within `timeout_s`, or a worker process died.
-        """
-        indices = iter(range(start, len(self)))
-        if not workers:
-            yield from (self.make(epoch, index) for index in indices)
-            return
-        executor = self._executor(workers, processes)
-        job = _make_in_process if processes else self.make
-        try:
-            ahead: list[Future[Batch]] = []
-            for index in indices:
-                ahead.append(executor.submit(job, epoch, index))
-                if len(ahead) > workers * BATCHES_AHEAD:
-                    yield _result(ahead.pop(0), timeout_s)
-            while ahead:
-                yield _result(ahead.pop(0), timeout_s)
-        except BrokenExecutor as error:  # from a result, or when the next batch is handed in
-            raise DatasetError(
-                f"A worker process died while making a batch ({error}). Is memory short? "
-                "Go on with --resume, and fewer data.workers."
-            ) from error
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
-
-    def _executor(self, workers: int, processes: bool) -> Executor:
-        if not processes:
-            return ThreadPoolExecutor(workers, thread_name_prefix="batches")
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(workers, context, _start_process, (self,))
-
-
-class WaitingTime:
-    """Passes batches on, and counts the seconds that the consumer waits for them."""
-
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self.batches = batches
-        self.seconds = 0.0
-        self.error: Exception | None = None  # what ended the batches, if anything did
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self
-
-    def __next__(self) -> Batch:
-        start = time.perf_counter()
-        try:
-            return next(self.batches)
-        except StopIteration:
-            raise
-        except Exception as error:
-            self.error = error
-            raise
-        finally:
-            self.seconds += time.perf_counter() - start
+def _in_pools(
+    positions: NDArray[np.int64], widths: NDArray[Any], size: int
+) -> list[NDArray[np.int64]]:
+    """Batches of like widths, out of pools of positions that are taken in their order."""
+    batches: list[NDArray[np.int64]] = []
+    for start in range(0, len(positions), size * POOL_BATCHES):
+        pool = positions[start : start + size * POOL_BATCHES]
+        pool = pool[np.argsort(widths[pool], kind="stable")]
+        batches += [pool[i : i + size] for i in range(0, len(pool), size)]
+    return batches
 
 
 class _Cache:
@@ -288,28 +289,3 @@ class _Cache:
             if position not in self._images and image.nbytes <= self._free:
                 self._free -= image.nbytes
                 self._images[position] = image
-
-
-def _result(future: Future[Batch], timeout_s: float) -> Batch:
-    try:
-        return future.result(timeout_s)
-    except FutureTimeoutError:
-        raise DatasetError(
-            f"No batch came within {timeout_s:g} s. Is the disk hanging? "
-            "Go on with --resume, with --set data.processes=false if processes were used."
-        ) from None
-
-
-_in_process: Batches | None = None  # what this worker process makes batches of
-
-
-def _start_process(batches: Batches) -> None:
-    global _in_process
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the training alone
-    _in_process = batches
-
-
-def _make_in_process(epoch: int, index: int) -> Batch:
-    if _in_process is None:
-        raise DatasetError("A worker process makes batches after `_start_process`.")
-    return _in_process.make(epoch, index)

@@ -23,6 +23,7 @@ from crnn_captcha.preprocessing import Pipeline
 FORMAT_VERSION = 2  # 2: has a temperature, which readers of format 1 would refuse as unknown
 MAX_BUNDLE_BYTES = 64 * 2**20  # ten times a network of 1.5 M float32 weights
 METADATA_KEY = "crnn_captcha"
+NETWORK_KEY = "crnn_captcha_network"  # how to train on from it: reading doesn't look at it
 MAX_METADATA_BYTES = 2**20
 MAX_CHARACTERS = 10_000  # a charset is compared with itself character by character
 

@@ -1,237 +1,297 @@
-"""A label and a style -> one image of it, as a captcha."""
+"""A label and a style -> one image of it, as a captcha.
+
+First the text is laid out: fonts, sizes and places, from which its width follows. Then it is drawn.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
+import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from numpy.typing import NDArray
 
-from crnn_captcha.charset import Charset
-from crnn_captcha.errors import CharsetError, ConfigError, LabelError
+from crnn_captcha.effects import choose_effects, weight_of
+from crnn_captcha.errors import LabelError
 from crnn_captcha.fonts import Font, families, find_fonts
+from crnn_captcha.glyphs import MASTER_PX, Glyph, Letter, field, glyph, turned
+from crnn_captcha.styles import DotStyle, LineStyle, Range, Style
 
-DEFAULT_CHARSET = Charset("0123456789abcdefghijklmnopqrstuvwxyz")
-PAIRS = ("extra_width_px", "text_share", "line_height_px", "lines")
-MAX_LENGTH = 32  # longer labels would leave the limits on image and file name sizes
-NOT_IN_FILE_NAMES = '/\\:*?"<>|. '
-LUMA = np.array([0.299, 0.587, 0.114])  # Rec. ITU-R BT.601
-PROBE_SIZE_PX = 100  # large enough that rounding to whole pixels costs little
-MIN_SIZE_PX = 8  # below this no letter is legible
-WHITE = 255
-BLACK = (0, 0, 0, 255)
+Image = NDArray[np.uint8]  # RGB (height, width, 3)
+Colour = NDArray[np.int16]  # (3,)
+Item = TypeVar("Item")
+
+MIN_HEIGHT_PX = 6  # below this no letter is legible
+SHOWN_GAP = 0.2  # wider gaps, in heights of a letter, are narrowed when images are prepared
+WAVE_POINTS = 16  # a curved line is drawn through so many
+COORDINATE_BITS = 4  # OpenCV draws from and to sixteenths of a pixel
 
 
 @dataclass(frozen=True)
-class Style:
-    """How captchas look.
-
-    A pair holds the lowest and the highest of evenly drawn values, except for the two distances.
+class Layout:
+    """A text and its place.
 
     Attributes:
-        charset: each character of a label is as likely as any other.
-        min_length: fewest characters of a label.
-        max_length: most characters of a label.
-        height_px: height of every image.
-        width_per_character_px: an image's least width, for each character.
-        extra_width_px: what is added to the least width.
-        text_share: part of the image's width that the text spans, where the letters allow.
-        overlap_px: how far neighbours may reach into each other.
-        line_height_px: from the top of the tallest character of the font to the lowest tail.
-        margin_px: what the text leaves free on the left and on the right.
-        shift_px: how far the text may lie from the middle, sideways and up or down.
-        jitter_px: how far a character may lie from its place there, sideways and up or down.
-        rotated_share: part of the images whose characters are rotated.
-        max_angle_deg: how far a character is rotated, either way.
-        capitals_share: part of the images that show capitals for small letters.
-        outlined_share: part of the images that show outlines of characters only.
-        transparent_share: part of the images with a transparent background, not a white one.
-        max_luma: the lightest colour of a character, 0 to 255; lighter ones aren't legible.
-        lines: fewest and most black lines, one pixel wide. The lower of two draws counts, so
-            that few are likelier than many.
-
-    Raises:
-        CharsetError: if a character of the charset can't stand in a file name.
-        ConfigError: if the lengths aren't 1 <= min_length <= max_length <= 32, or a pair's first
-            number is negative or above its second.
+        text: what is shown: capitals, perhaps, for the label's small letters.
+        glyphs: of each character.
+        sizes: of each letter, in pixels of the image for one of the glyph.
+        stretch: what widths are multiplied with.
+        gap_px: between the letters, besides what the font leaves.
+        size: width and height of the image.
     """
 
-    charset: Charset = DEFAULT_CHARSET
-    min_length: int = 4
-    max_length: int = 8
-    height_px: int = 80
-    width_per_character_px: int = 35
-    extra_width_px: tuple[int, int] = (0, 500)  # 4 * 35 = 140 to 8 * 35 + 500 = 780 in all
-    text_share: tuple[float, float] = (0.35, 0.7)
-    overlap_px: int = 2
-    line_height_px: tuple[int, int] = (24, 48)
-    margin_px: int = 6
-    shift_px: tuple[int, int] = (24, 4)
-    jitter_px: tuple[int, int] = (2, 1)
-    rotated_share: float = 0.5
-    max_angle_deg: int = 30
-    capitals_share: float = 0.35
-    outlined_share: float = 0.06
-    transparent_share: float = 0.5
-    max_luma: int = 210
-    lines: tuple[int, int] = (0, 10)
+    text: str
+    glyphs: tuple[Glyph, ...]
+    sizes: tuple[float, ...]
+    stretch: float
+    gap_px: float
+    size: tuple[int, int]
 
-    def __post_init__(self) -> None:
-        characters = self.charset.characters
-        unfit = [c for c in characters if not c.isprintable() or c in NOT_IN_FILE_NAMES]
-        if unfit:
-            raise CharsetError(
-                "A label becomes a file name: its characters can be printed, and none is a space "
-                f"or one of {NOT_IN_FILE_NAMES.strip()} (unfit: {unfit}). "
-                f"Received: {characters!r}. Leave them out."
-            )
-        if not 1 <= self.min_length <= self.max_length <= MAX_LENGTH:
-            raise ConfigError(
-                f"Labels have 1 to {MAX_LENGTH} characters, the shortest no more than the longest. "
-                f"Received: {self.min_length} to {self.max_length}."
-            )
-        for name in PAIRS:
-            low, high = getattr(self, name)
-            if not 0 <= low <= high:
-                raise ConfigError(
-                    f"`{name}` is the lowest and the highest value, neither negative. "
-                    f"Received: {low} and {high}."
-                )
+    @property
+    def advances(self) -> list[float]:
+        """How far it is from each letter to the next, in pixels."""
+        steps = zip(self.glyphs, self.sizes, strict=True)
+        return [glyph.advance * size * self.stretch + self.gap_px for glyph, size in steps]
 
-
-DEFAULT_STYLE = Style()
+    @property
+    def aspect(self) -> float:
+        """About how wide the text is for its height, wide gaps not counted."""
+        letters = list(zip(self.glyphs, self.sizes, strict=True))
+        rise = max(glyph.rise * size for glyph, size in letters)
+        height = max(rise + max(glyph.drop * size for glyph, size in letters), 1.0)
+        gaps = max(0, min(self.gap_px, SHOWN_GAP * height)) * (len(letters) - 1)
+        return (sum(g.width * size for g, size in letters) * self.stretch + gaps) / height
 
 
 def draw(
-    label: str, style: Style, rng: np.random.Generator, fonts: Sequence[Font] | None = None
-) -> Image.Image:
+    label: str, style: Style, random: np.random.Generator, fonts: Sequence[Font] | None = None
+) -> Image:
     """Draws one captcha.
 
     Args:
         label: what it says; small letters may appear as capitals.
         style: how it looks.
-        rng: where every choice comes from.
+        random: where every choice comes from.
         fonts: one of their families is chosen, then one of its fonts; None is `find_fonts`.
 
     Returns:
-        RGBA image of ``style.height_px`` rows, and at least ``style.width_per_character_px``
-        columns for each character.
+        RGB uint8 (height, width, 3).
 
     Raises:
         LabelError: if the label is empty or has characters that the style's charset lacks.
         FontError: if `fonts` is None and none can draw the charset.
     """
+    if fonts is None:
+        fonts = find_fonts(style.charset.characters)
+    by_family = list(families(fonts).values())
+    return render(lay_out(label, style, random, by_family), style, random)
+
+
+def lay_out(
+    label: str, style: Style, random: np.random.Generator, by_family: Sequence[Sequence[Font]]
+) -> Layout:
+    """Chooses fonts, sizes and places.
+
+    Args:
+        label: what the image says.
+        style: how it looks.
+        random: where every choice comes from.
+        by_family: one of the families is chosen, then one of its fonts.
+
+    Raises:
+        LabelError: if the label is empty or has characters that the style's charset lacks.
+    """
     if not label:
         raise LabelError("A label needs at least one character. Received: ''.")
     style.charset.encode(label)  # raises for an unknown character
-    by_family = families(find_fonts(style.charset.characters) if fonts is None else fonts)
-    family = list(by_family.values())[rng.integers(len(by_family))]
-    font = family[rng.integers(len(family))]
+    letters = style.letters
+    count = len(label)
+    different = count if style.fonts.per_letter else 1
+    chosen = [_choose(_choose(by_family, random), random) for _ in range(different)]
+    faces = chosen * (count // different)
+    text = label
+    if random.random() < style.capitals:
+        text = _capitals(label, style, set(chosen))
+    extra_px = style.image.width_px.draw(random)
+    width = extra_px + count * style.image.width_per_character_px.draw(random)
+    height = style.image.height_px.whole(random)
+    size_px = letters.height_px.draw(random)
+    layout = Layout(
+        text,
+        tuple(glyph(*pair, style.charset.characters) for pair in zip(faces, text, strict=True)),
+        tuple(size_px / MASTER_PX * letters.resize.draw(random) for _ in text),
+        letters.stretch.draw(random),
+        letters.gap_px.draw(random) + letters.gap_share * extra_px,
+        (max(1, round(width)), height),
+    )
+    return _fitting(layout, letters.overflow_px)
 
-    width = style.width_per_character_px * len(label) + _between(style.extra_width_px, rng)
-    opacity = 0 if rng.random() < style.transparent_share else 255
-    image = Image.new("RGBA", (width, style.height_px), (WHITE, WHITE, WHITE, opacity))
-    text = _capitals(label, style, font) if rng.random() < style.capitals_share else label
-    _draw_text(image, text, style, font, rng)
-    _draw_lines(image, min(_between(style.lines, rng), _between(style.lines, rng)), rng)
+
+def render(layout: Layout, style: Style, random: np.random.Generator) -> Image:
+    """Draws what was laid out.
+
+    Returns:
+        RGB uint8 (height, width, 3).
+    """
+    image = _background(layout.size, style, random)
+    letters = style.letters
+    colours = _colours(letters.rgb, 1 if letters.one_colour else len(layout.text), random)
+    if style.lines.behind:
+        _draw_lines(image, style.lines, colours, random)
+    _draw_text(image, layout, style, colours, random)
+    if not style.lines.behind:
+        _draw_lines(image, style.lines, colours, random)
+    _draw_dots(image, style.dots, colours, random)
+    if deviation := style.background.noise.draw(random):
+        noise = random.normal(0, deviation, image.shape).astype(np.int16)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
     return image
 
 
+def _choose(items: Sequence[Item], random: np.random.Generator) -> Item:
+    return items[int(random.integers(len(items)))]
+
+
+def _fitting(layout: Layout, overflow_px: float) -> Layout:
+    """With letters small enough for the image, and gaps too if that doesn't do."""
+    width, height = layout.size
+    room = width + 2 * overflow_px
+    gaps = layout.gap_px * len(layout.text)
+    wide = sum(layout.advances) - gaps
+    letters = list(zip(layout.glyphs, layout.sizes, strict=True))
+    tall = max(g.rise * s for g, s in letters) + max(g.drop * s for g, s in letters)
+    smallest = MIN_HEIGHT_PX / MASTER_PX
+    shrunk = min(1.0, (room - gaps) / wide if wide else 1.0, (height + overflow_px) / max(tall, 1))
+    if shrunk == 1:
+        return layout
+    sizes = tuple(max(smallest, size * shrunk) for size in layout.sizes)
+    still = sum(g.advance * s * layout.stretch for g, s in zip(layout.glyphs, sizes, strict=True))
+    gap = min(layout.gap_px, (room - still) / len(layout.text))
+    return replace(layout, sizes=sizes, gap_px=gap)
+
+
 def _draw_text(
-    image: Image.Image, text: str, style: Style, font: Font, rng: np.random.Generator
+    image: Image,
+    layout: Layout,
+    style: Style,
+    colours: Sequence[Colour],
+    random: np.random.Generator,
 ) -> None:
-    """Puts a row of characters on the image, each in a colour of its own."""
-    line = style.charset.characters + text  # what the heights of the row are measured on
-    _, top, _, bottom = font.at(PROBE_SIZE_PX).getbbox(line)
-    size_px = PROBE_SIZE_PX * _between(style.line_height_px, rng) / (bottom - top)
-    max_angle_deg = style.max_angle_deg if rng.random() < style.rotated_share else 0
-    angles_deg = rng.uniform(-max_angle_deg, max_angle_deg, len(text))
-    outlined = bool(rng.random() < style.outlined_share)
-
-    def masks_at(size: float) -> list[Image.Image]:
-        face = font.at(max(MIN_SIZE_PX, int(size)))
-        upright = (_glyph(face, character, line, outlined) for character in text)
-        return [_rotated(mask, angle) for mask, angle in zip(upright, angles_deg, strict=True)]
-
-    masks = masks_at(size_px)
-    ink_px, room_px = sum(mask.width for mask in masks), image.width - 2 * style.margin_px
-    if ink_px > room_px:  # wide letters in a narrow image
-        masks = masks_at(size_px * room_px / ink_px)
-        ink_px = sum(mask.width for mask in masks)
-
-    gaps = max(len(text) - 1, 1)
-    wanted_gap = (image.width * rng.uniform(*style.text_share) - ink_px) / gaps
-    gap = min(max(wanted_gap, -style.overlap_px), (room_px - ink_px) / gaps)
-    text_px = ink_px + gap * (len(text) - 1)
-    x = (image.width - text_px) / 2 + _within(style.shift_px[0], rng)
-    x = min(max(x, style.margin_px), image.width - style.margin_px - text_px)
-    middle = style.height_px / 2 + _within(style.shift_px[1], rng)
-    for mask in masks:
-        left = round(x) + _within(style.jitter_px[0], rng)
-        upper = round(middle - mask.height / 2) + _within(style.jitter_px[1], rng)
-        alpha = Image.new("L", image.size)
-        alpha.paste(mask, (left, upper))
-        character = Image.new("RGBA", image.size, _colour(style.max_luma, rng))
-        character.putalpha(alpha)
-        image.alpha_composite(character)
-        x += mask.width + gap
+    letters, sizes = style.letters, layout.sizes
+    height_px = min(sizes) * MASTER_PX
+    pairs = zip(layout.glyphs, sizes, strict=True)
+    stroke_px = min(field(sign).half_stroke * size for sign, size in pairs)
+    weight_px = weight_of(letters.weight.draw(random), height_px, stroke_px)
+    effects = choose_effects(style.effects, height_px, stroke_px + weight_px, random)
+    slant = math.tan(math.radians(letters.slant_deg.draw(random)))
+    most_deg = letters.turn_deg.draw(random) if random.random() < letters.turned else 0.0
+    advances = layout.advances
+    # As letter spacing goes, a gap also stands behind the last letter.
+    pen = (layout.size[0] - sum(advances)) / 2 + letters.shift_x_px.draw(random)
+    line = (layout.size[1] + max(sizes) * MASTER_PX) / 2 + letters.shift_y_px.draw(random)
+    for i, sign in enumerate(layout.glyphs):
+        shape = effects.shape(sizes[i], layout.stretch, slant, weight_px)
+        letter = effects.draw(sign, shape, random)
+        if most_deg:
+            angle_deg = float(random.uniform(-most_deg, most_deg))
+            letter = turned(letter, angle_deg, smooth=letters.smooth)
+        x = pen + letters.jitter_x_px.draw(random)
+        y = line + letters.jitter_y_px.draw(random)
+        _put(image, letter, round(x), round(y), colours[i % len(colours)])
+        pen += advances[i]
 
 
-def _glyph(face: ImageFont.FreeTypeFont, character: str, line: str, outlined: bool) -> Image.Image:
-    """The character's ink, 0 to 255: as wide as it is, as high as the whole line's characters."""
-    left, _, right, _ = face.getbbox(character, anchor="ls")
-    _, top, _, bottom = face.getbbox(line, anchor="ls")
-    stroke = 1 if outlined else 0
-    size = (math.ceil(right - left) + 2 * stroke, math.ceil(bottom - top) + 2 * stroke)
-    mask = Image.new("L", size)
-    ImageDraw.Draw(mask).text(
-        (stroke - left, stroke - top),
-        character,
-        fill=0 if outlined else 255,
-        font=face,
-        anchor="ls",
-        stroke_width=stroke,
-        stroke_fill=255,
-    )
-    return mask
+def _put(image: Image, letter: Letter, x: int, y: int, colour: Colour) -> None:
+    """Blends a letter in its colour into the image, as far as it lies in it."""
+    x, y = x + letter.left, y + letter.top
+    height, width = letter.mask.shape
+    top, bottom = max(0, y), min(image.shape[0], y + height)
+    left, right = max(0, x), min(image.shape[1], x + width)
+    if top >= bottom or left >= right:
+        return
+    place = image[top:bottom, left:right]
+    mask = letter.mask[top - y : bottom - y, left - x : right - x]
+    share = mask[..., None].astype(np.int32)
+    place += ((colour - place.astype(np.int32)) * share // 255).astype(np.uint8)  # modulo 256
 
 
-def _rotated(mask: Image.Image, angle_deg: float) -> Image.Image:
-    """Rotates about the line's middle, and cuts off empty columns."""
-    if angle_deg:
-        mask = mask.rotate(angle_deg, Image.Resampling.BICUBIC, expand=True)
-    left, _, right, _ = mask.getbbox() or (0, 0, mask.width, mask.height)
-    return mask.crop((left, 0, right, mask.height))
+def _background(size: tuple[int, int], style: Style, random: np.random.Generator) -> Image:
+    width, height = size
+    (colour,) = _colours(style.background.rgb, 1, random)
+    image = np.full((height, width, 3), colour.astype(np.uint8))
+    if random.random() < style.background.gradient:
+        (other,) = _colours(style.background.rgb, 1, random)
+        share = np.linspace(0, 1, width)[None, :, None]  # from left to right
+        image[:] = colour * (1 - share) + other * share
+    return image
 
 
-def _draw_lines(image: Image.Image, count: int, rng: np.random.Generator) -> None:
-    pen = ImageDraw.Draw(image)
-    for _ in range(count):
-        x = rng.integers(image.width, size=2).tolist()
-        y = rng.integers(image.height, size=2).tolist()
-        pen.line([(x[0], y[0]), (x[1], y[1])], BLACK, width=1)
+def _draw_lines(
+    image: Image, style: LineStyle, colours: Sequence[Colour], random: np.random.Generator
+) -> None:
+    height, width = image.shape[:2]
+    kind = cv2.LINE_AA if style.smooth else cv2.LINE_8
+    for _ in range(style.count.whole(random)):
+        ends = random.integers((width, height), size=(2, 2))  # (ends, x and y)
+        colour = _colour_of(style, colours, random)
+        along = int(np.argmin(np.abs(ends[1] - ends[0])))  # OpenCV's thick lines are thicker
+        places = np.arange(style.width_px.whole(random))
+        curved = random.random() < style.curved
+        points = _wave(ends, height, random) if curved else ends
+        exact = np.rint(points * 2**COORDINATE_BITS).astype(np.int32)
+        for place in places - len(places) // 2:
+            moved = exact.copy()
+            moved[:, along] += place << COORDINATE_BITS
+            cv2.polylines(image, [moved], False, colour, 1, kind, COORDINATE_BITS)
 
 
-def _capitals(label: str, style: Style, font: Font) -> str:
+def _wave(ends: NDArray[np.int64], height: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """Points on the way between two, swaying up and down: (points, x and y)."""
+    along = np.linspace(0, 1, WAVE_POINTS)[:, None]
+    points = ends[0] * (1 - along) + ends[1] * along  # (points, x and y)
+    turns = random.uniform(0, 2 * math.pi) + along[:, 0] * random.uniform(math.pi, 3 * math.pi)
+    points[:, 1] += np.sin(turns) * random.uniform(0.05, 0.25) * height
+    return np.asarray(points, np.float64)
+
+
+def _draw_dots(
+    image: Image, style: DotStyle, colours: Sequence[Colour], random: np.random.Generator
+) -> None:
+    height, width = image.shape[:2]
+    count = style.count.whole(random)
+    for x, y in random.integers((width, height), size=(count, 2)).tolist():
+        colour, size = _colour_of(style, colours, random), style.size_px.whole(random)
+        if size > 2:
+            cv2.circle(image, (x, y), size // 2, colour, cv2.FILLED)
+        else:
+            image[y : y + size, x : x + size] = colour
+
+
+def _colours(rgb: Range, count: int, random: np.random.Generator) -> list[Colour]:
+    low, high = round(rgb.low), round(rgb.high)
+    if rgb.mode is None:
+        return list(random.integers(low, high, (count, 3), np.int16, endpoint=True))
+    return list(np.rint(random.triangular(low, rgb.mode, high, (count, 3))).astype(np.int16))
+
+
+def _colour_of(
+    style: LineStyle | DotStyle, colours: Sequence[Colour], random: np.random.Generator
+) -> list[int]:
+    """A colour of a line or a dot: of its own, or that of a letter."""
+    if style.like_letters:
+        colour = _choose(colours, random)
+    else:
+        (colour,) = _colours(style.rgb, 1, random)
+    return [int(channel) for channel in colour]
+
+
+def _capitals(label: str, style: Style, fonts: set[Font]) -> str:
     """The label in capitals, if that can't be mistaken for another label; else as it is."""
     text = label.upper()
     safe = text.lower() == label and len(text) == len(label)
     new = set(text) - set(label)
-    return label if not safe or new & set(style.charset.characters) or font.lacking(text) else text
-
-
-def _colour(max_luma: int, rng: np.random.Generator) -> tuple[int, int, int]:
-    while True:
-        rgb = rng.integers(256, size=3)
-        if rgb @ LUMA <= max_luma:
-            return int(rgb[0]), int(rgb[1]), int(rgb[2])
-
-
-def _between(bounds: tuple[int, int], rng: np.random.Generator) -> int:
-    return int(rng.integers(*bounds, endpoint=True))
-
-
-def _within(distance: int, rng: np.random.Generator) -> int:
-    return _between((-distance, distance), rng)
+    known = not new & set(style.charset.characters)
+    return text if safe and known and not any(font.lacking(text) for font in fonts) else label

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,10 +15,14 @@ from PIL import Image, ImageDraw, ImageFont
 from crnn_captcha.errors import FontError
 
 FONT_SUFFIXES = (".otf", ".ttf")
-ENTRY_POINT_GROUPS = ("fonts_otf", "fonts_ttf")  # what the `font-*` packages register under
+# What packages of fonts register under.
+ENTRY_POINT_GROUPS = ("fonts_otf", "fonts_ttf", "fontpkg.family")
 UNMAPPED = "\uffff"  # a Unicode noncharacter: every font draws its .notdef glyph for it
+LOOK_ALIKES = frozenset("0oO1iIl")  # that many a good font draws alike
 PROBE_SIZE_PX = 40
 MAX_REASONS = 3  # how many unusable fonts an error names
+
+Folder = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,13 @@ class Font:
         family: for example ``Roboto``.
         style: for example ``Bold Italic``.
         path: the font's file; None is the font that is built into Pillow.
+        variation: which one of a variable font's named weights and widths; empty: as it is.
     """
 
     family: str
     style: str
     path: Path | None
+    variation: str = ""
 
     def at(self, size_px: int) -> ImageFont.FreeTypeFont:
         """The font at `size_px` pixels per em.
@@ -41,36 +47,62 @@ class Font:
         Raises:
             OSError: if its file is gone or broken.
         """
-        return _open(self.path, size_px)
+        return _open(self.path, size_px, self.variation)
 
     def lacking(self, characters: str) -> str:
         """Those of `characters` that the font draws as nothing or as its .notdef glyph."""
-        return "".join(c for c in characters if not _has_glyph(self, c))
+        missing = _ink(self, UNMAPPED)
+        return "".join(c for c in characters if not any(ink := _ink(self, c)) or ink == missing)
+
+    def alike(self, characters: str) -> str:
+        """Those of `characters` that the font draws as another one of them.
+
+        But for `LOOK_ALIKES`: of those, people guess, too.
+        """
+        inks = [_ink(self, character) for character in characters]
+        twice = {ink for ink in inks if inks.count(ink) > 1}
+        pairs = zip(characters, inks, strict=True)
+        return "".join(c for c, ink in pairs if ink in twice and c not in LOOK_ALIKES)
 
 
-def find_fonts(characters: str, folder: str | os.PathLike[str] | None = None) -> tuple[Font, ...]:
-    """The fonts that have a glyph for each of `characters`.
+def find_fonts(
+    characters: str, folders: Folder | Sequence[Folder] = (), *, installed: bool | None = None
+) -> tuple[Font, ...]:
+    """The fonts that can draw each of `characters`, and each in its own way.
 
-    Without a folder these are the fonts of the installed ``font-*`` packages, Matplotlib's
-    DejaVu fonts if it is installed, and the font that is built into Pillow. A font that lies in
-    several places (or as .ttf and .otf) counts once.
+    Installed are the fonts of font packages, Matplotlib's DejaVu fonts if it is installed, and
+    the font that is built into Pillow. A font that lies in several places (or as .ttf and .otf)
+    counts once. Each named weight and width of a variable font is a font.
+
+    A text can't be read where two of its characters look the same. So a font that has capitals for
+    small letters is left out if both can stand in a label.
 
     Args:
         characters: what has to be drawn.
-        folder: look only here, at any depth, for .ttf and .otf files.
+        folders: look here, at any depth, for .ttf and .otf files.
+        installed: use the installed fonts, too; None uses them where there are no folders.
 
     Returns:
         At least one font, ordered by family and style, wherever they are installed.
 
     Raises:
-        FontError: if the folder isn't there, or no font has all the characters.
+        FontError: if a folder isn't there, no font can draw the characters, or none is wanted.
     """
-    if folder is not None and not Path(folder).is_dir():
-        raise FontError(f"Fonts are looked for in a folder. Received: {folder} (no such folder).")
-    if folder is None:
-        candidates = [*_package_files(), *_dejavu_files(), None]
-    else:
-        candidates = [*_font_files(Path(folder).rglob("*"))]
+    folders = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
+    if installed is None:
+        installed = not folders
+    if not folders and not installed:
+        raise FontError(
+            "Fonts come from folders or installed packages. Received: neither. "
+            "Name a folder, or let the style use the installed fonts."
+        )
+    if gone := [folder for folder in folders if not Path(folder).is_dir()]:
+        raise FontError(f"Fonts are looked for in a folder. Received: {gone[0]} (no such folder).")
+    candidates: list[Path | None] = []
+    for folder in folders:
+        candidates += _font_files(Path(folder).rglob("*"))
+    if installed:
+        candidates += [*_package_files(), *_dejavu_files(), None]
     found: dict[tuple[str, str], Font] = {}
     reasons = []
     for path in candidates:
@@ -78,32 +110,36 @@ def find_fonts(characters: str, folder: str | os.PathLike[str] | None = None) ->
         try:
             font = _identify(path)
             lacking = font.lacking(characters)
+            alike = font.alike(characters)
         except OSError as error:
             reasons.append(f"{name} can't be opened ({error})")
             continue
         if lacking:
             reasons.append(f"{name} lacks '{lacking}'")
+        elif alike:
+            reasons.append(f"{name} draws '{alike}' alike")
         else:
-            found.setdefault((font.family, font.style), font)
+            for variant in _variants(font):
+                found.setdefault((variant.family, variant.style), variant)
     if not found:
-        raise FontError(_no_font(characters, folder, reasons))
+        raise FontError(_no_font(characters, folders, reasons))
     return tuple(found[key] for key in sorted(found))
 
 
-def families(fonts: Iterable[Font]) -> dict[str, tuple[Font, ...]]:
+def families(fonts: Iterable[Font]) -> dict[str, list[Font]]:
     """The fonts by family, in the order given."""
-    grouped: dict[str, tuple[Font, ...]] = {}
+    grouped: dict[str, list[Font]] = {}
     for font in fonts:
-        grouped[font.family] = (*grouped.get(font.family, ()), font)
+        grouped.setdefault(font.family, []).append(font)
     return grouped
 
 
-def _no_font(characters: str, folder: str | os.PathLike[str] | None, reasons: list[str]) -> str:
-    where = f"in {folder}" if folder is not None else "among the installed fonts"
+def _no_font(characters: str, folders: Sequence[Folder], reasons: list[str]) -> str:
+    where = f"in {', '.join(map(str, folders))}" if folders else "among the installed fonts"
     why = "; ".join(reasons[:MAX_REASONS]) or "no .ttf or .otf file there"
     more = f"; and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
     return (
-        f"A font is usable if it draws every character of '{characters}'. "
+        f"A font is usable if it draws every character of '{characters}' in its own way. "
         f"Received: none {where} ({why}{more}). "
         "Name a folder with a font that has them, or leave characters out."
     )
@@ -131,13 +167,28 @@ def _font_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def _identify(path: Path | None) -> Font:
-    family, style = _open(path, PROBE_SIZE_PX).getname()
+    family, style = _open(path, PROBE_SIZE_PX, "").getname()
     stem = path.stem if path else "built-in"
     return Font(family or stem, style or stem, path)
 
 
+def _variants(font: Font) -> list[Font]:
+    """The named weights and widths of a variable font; of others, the font as it is."""
+    try:
+        names = font.at(PROBE_SIZE_PX).get_variation_names()
+    except (OSError, NotImplementedError):  # not variable, or a FreeType that can't vary
+        return [font]
+    italic = "Italic " if "italic" in font.style.lower() else ""
+    known = [name.decode("ascii", "ignore") for name in names]
+    return [
+        replace(font, style=name if "Italic" in name else italic + name, variation=name)
+        for name in known
+        if name
+    ] or [font]
+
+
 @lru_cache(maxsize=512)
-def _open(path: Path | None, size_px: int) -> ImageFont.FreeTypeFont:
+def _open(path: Path | None, size_px: int, variation: str) -> ImageFont.FreeTypeFont:
     """The basic layout is the same on every machine; the other needs a library that some lack."""
     if path is None:
         font = ImageFont.load_default(size_px)
@@ -145,15 +196,14 @@ def _open(path: Path | None, size_px: int) -> ImageFont.FreeTypeFont:
             raise FontError("Drawing needs FreeType. Received: a Pillow that was built without it.")
         return font
     # Not ImageFont.truetype: for a broken file it takes one of the same name from the system.
-    return ImageFont.FreeTypeFont(os.fspath(path), size_px, layout_engine=ImageFont.Layout.BASIC)
+    basic = ImageFont.Layout.BASIC
+    font = ImageFont.FreeTypeFont(os.fspath(path), size_px, layout_engine=basic)
+    if variation:
+        font.set_variation_by_name(variation)
+    return font
 
 
-@lru_cache(maxsize=65_536)
-def _has_glyph(font: Font, character: str) -> bool:
-    ink = _ink(font, character)
-    return any(ink) and ink != _ink(font, UNMAPPED)
-
-
+@lru_cache(maxsize=4096)
 def _ink(font: Font, character: str) -> bytes:
     canvas = Image.new("L", (3 * PROBE_SIZE_PX, 3 * PROBE_SIZE_PX))
     position = (PROBE_SIZE_PX, 2 * PROBE_SIZE_PX)

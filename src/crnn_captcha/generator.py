@@ -1,30 +1,51 @@
 """A style and a seed -> labelled images, alone or as a data set in a folder or a zip.
 
-Image i depends on the seed, the style, the fonts and i only: not on how many are drawn, nor in
-which order. With the same versions of the libraries its file is the same to the byte.
+Image i depends on the seed, the style, the fonts and i only: not on how many are drawn, in which
+order, nor by how many processes. With the same versions of the libraries its file is the same to
+the byte.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Literal
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from crnn_captcha.drawing import DEFAULT_STYLE, Style, draw
+from crnn_captcha.drawing import Image, lay_out, render
 from crnn_captcha.errors import ConfigError, DatasetError
 from crnn_captcha.files import replacing, write_bytes
-from crnn_captcha.fonts import Font, find_fonts
+from crnn_captcha.fonts import Font, families, find_fonts
+from crnn_captcha.peers import find_peer
+from crnn_captcha.style_files import load_style
+from crnn_captcha.styles import OWN, Style
 
 FOLDER = "data/main"  # holds train/ and test/
 TEST_EVERY = 10  # images 1, 11, 21, ... are for testing: a tenth, and one as soon as there are two
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold; a real one changes the bytes
 FILE_MODE = 0o100644 << 16  # a regular file that its owner may write
+COMPRESSION = 3  # of PNG: 6 takes twice the time for a tenth less
+CHUNK = 64  # images that a worker process draws at a time
+MANY = 10 * CHUNK  # fewer are drawn before processes have started
+CHUNKS_AHEAD = 4  # for each worker: hides a slow one, holds a few MB
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn: RGB uint8 (height, width, 3), and what it says."""
+
+    label: str
+    image: Image
 
 
 @dataclass(frozen=True)
@@ -35,7 +56,7 @@ class GeneratedImage:
         name: ``[label]-[id].png``.
         label: what the image says.
         split: the part of the data set that it belongs to.
-        data: the PNG file's bytes, RGBA.
+        data: the PNG file's bytes, RGB.
     """
 
     name: str
@@ -49,12 +70,78 @@ class GeneratedImage:
         return f"{FOLDER}/{self.split}/{self.name}"
 
 
+class Generator:
+    """Draws any image of a style. May be pickled, and shared by threads.
+
+    Args:
+        style: how images look; None is the default of `load_style`.
+        fonts: what to draw with; None is what the style says: its folders' and the installed ones.
+
+    Raises:
+        ConfigError: if the style names a generator that isn't known.
+        MissingExtraError: if the style names a generator that isn't installed.
+        FontError: if no font can draw the charset.
+    """
+
+    def __init__(self, style: Style | None = None, fonts: Sequence[Font] | None = None) -> None:
+        self.style = style or load_style()
+        self.fonts = tuple(self._fonts() if fonts is None else fonts)
+        self._families = list(families(self.fonts).values())
+        if self.style.generator != OWN:
+            find_peer(self.style.generator)
+
+    def draw(self, *key: int) -> Drawn:
+        """The image of a key: whole numbers of at least 0, for example a seed and an id.
+
+        Raises:
+            FontError: if the style's generator wants a font, and there is none.
+        """
+        random = np.random.default_rng(key)
+        label = self._label(random)
+        style = self.style
+        if style.generator == OWN:
+            return Drawn(
+                label, render(lay_out(label, style, random, self._families), style, random)
+            )
+        width = style.image.width_px.draw(random)
+        width += len(label) * style.image.width_per_character_px.draw(random)
+        size = max(1, round(width)), style.image.height_px.whole(random)
+        files = [font.path for font in self.fonts if font.path and font.path.suffix != ".otf"]
+        path = files[random.integers(len(files))] if files else None
+        return Drawn(label, find_peer(style.generator)(label, size, path, random))
+
+    def aspect(self, *key: int) -> float:
+        """About how wide the text of a key's image is for its height. Draws nothing."""
+        random = np.random.default_rng(key)
+        label = self._label(random)
+        if self.style.generator != OWN:
+            return float(len(label))
+        return lay_out(label, self.style, random, self._families).aspect
+
+    def label(self, *key: int) -> str:
+        """What the image of a key says. Draws nothing."""
+        return self._label(np.random.default_rng(key))
+
+    def _label(self, random: np.random.Generator) -> str:
+        length = int(random.integers(self.style.min_length, self.style.max_length, endpoint=True))
+        characters = self.style.charset.characters
+        return "".join(characters[i] for i in random.integers(len(characters), size=length))
+
+    def _fonts(self) -> Sequence[Font]:
+        style = self.style
+        if style.generator != OWN and not style.fonts.installed and not style.fonts.folders:
+            return ()  # that generator's own
+        characters, folders = style.charset.characters, style.fonts.folders
+        return find_fonts(characters, folders, installed=style.fonts.installed)
+
+
 def generate(
     count: int,
     seed: int,
     *,
-    style: Style = DEFAULT_STYLE,
+    style: Style | None = None,
     fonts: Sequence[Font] | None = None,
+    workers: int = 1,
 ) -> Iterator[GeneratedImage]:
     """Draws labelled captchas, one at a time.
 
@@ -64,22 +151,35 @@ def generate(
     Args:
         count: how many; images 0 to ``count - 1``.
         seed: at least 0.
-        style: how they look.
-        fonts: what to draw with; None is `find_fonts` for the style's charset.
+        style: how they look; None is the default of `load_style`.
+        fonts: what to draw with; None is what the style says.
+        workers: processes that draw; 1 draws in this one. The images are the same.
 
     Yields:
         The images in the order of their ids.
 
     Raises:
-        ConfigError: if the count or the seed is negative.
-        FontError: if `fonts` is None and none can draw the charset.
+        ConfigError: if the count or the seed is negative, there is no worker, or the style names a
+            generator that isn't known.
+        MissingExtraError: if the style names a generator that isn't installed.
+        FontError: if no font can draw the charset.
+        DatasetError: if a worker process died.
     """
-    if count < 0 or seed < 0:
+    if count < 0 or seed < 0 or workers < 1:
         raise ConfigError(
-            f"Count and seed are at least 0. Received: count {count} and seed {seed}."
+            "Count and seed are at least 0, workers at least 1. "
+            f"Received: count {count}, seed {seed} and {workers} workers."
         )
-    usable = tuple(fonts) if fonts is not None else find_fonts(style.charset.characters)
-    return (_generate_one(index, seed, style, usable) for index in range(count))
+    generator = Generator(style, fonts)
+    if workers == 1 or count < MANY:
+        return (_generate_one(generator, seed, index) for index in range(count))
+    return _generate_side_by_side(generator, count, seed, workers)
+
+
+def png_of(image: NDArray[np.uint8]) -> bytes:
+    """A PNG file of an image, RGB uint8 (height, width, 3)."""
+    flags = [cv2.IMWRITE_PNG_COMPRESSION, COMPRESSION]
+    return bytes(cv2.imencode(".png", image[..., ::-1], flags)[1])
 
 
 def write_folder(out: str | os.PathLike[str], images: Iterable[GeneratedImage]) -> Path:
@@ -155,12 +255,46 @@ def zip_path(out: str | os.PathLike[str]) -> Path:
     return path if path.suffix.lower() == ".zip" else path.with_name(f"{path.name}.zip")
 
 
-def _generate_one(index: int, seed: int, style: Style, fonts: Sequence[Font]) -> GeneratedImage:
-    rng = np.random.default_rng([seed, index])
-    length = int(rng.integers(style.min_length, style.max_length, endpoint=True))
-    characters = style.charset.characters
-    label = "".join(characters[i] for i in rng.integers(len(characters), size=length))
-    buffer = BytesIO()
-    draw(label, style, rng, fonts).save(buffer, "PNG", compress_level=6)
+def _generate_one(generator: Generator, seed: int, index: int) -> GeneratedImage:
+    drawn = generator.draw(seed, index)
     split: Literal["train", "test"] = "test" if index % TEST_EVERY == 1 else "train"
-    return GeneratedImage(f"{label}-{index}.png", label, split, buffer.getvalue())
+    return GeneratedImage(f"{drawn.label}-{index}.png", drawn.label, split, png_of(drawn.image))
+
+
+def _generate_side_by_side(
+    generator: Generator, count: int, seed: int, workers: int
+) -> Iterator[GeneratedImage]:
+    """Chunks of images by processes of their own, in order, a few ahead of what is asked for."""
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(workers, context, _start_process, (generator,))
+    ahead: deque[Future[list[GeneratedImage]]] = deque()
+    try:
+        for start in range(0, count, CHUNK):
+            indices = range(start, min(start + CHUNK, count))
+            ahead.append(executor.submit(_generate_in_process, seed, indices))
+            if len(ahead) > workers * CHUNKS_AHEAD:
+                yield from ahead.popleft().result()
+        while ahead:
+            yield from ahead.popleft().result()
+    except BrokenExecutor as error:
+        raise DatasetError(
+            f"A worker process died while drawing ({error}). Is memory short? Use fewer workers."
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+_in_process: Generator | None = None  # what this worker process draws with
+
+
+def _start_process(generator: Generator) -> None:
+    global _in_process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the command alone
+    cv2.setNumThreads(1)  # the processes share the cores
+    _in_process = generator
+
+
+def _generate_in_process(seed: int, indices: Sequence[int]) -> list[GeneratedImage]:
+    if _in_process is None:
+        raise DatasetError("A worker process draws after `_start_process`.")
+    return [_generate_one(_in_process, seed, index) for index in indices]

@@ -107,6 +107,15 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     return _flatten(_to_uint8(image), bgr=True)
 
 
+def image_format(data: bytes) -> str:
+    """The format that a file's first bytes say: "PNG", "JPEG", "BMP", "WebP" or "GIF".
+
+    Raises:
+        ImageError: if the format is unknown.
+    """
+    return _format_of(data).name
+
+
 def image_size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels as a file's header claims them; no limit is applied.
 

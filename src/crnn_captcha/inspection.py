@@ -1,305 +1,225 @@
-"""A data set's doctor: what would spoil a training, and what is good to know.
+"""What a data set holds: every image decoded once, and what is then known about it.
 
-dataset ─ every image decoded once ─ facts ─ findings, each with what to do about it
+    dataset ─ files' bytes ─ container, size, fingerprint ─ same and alike images ─ facts
+
+Nothing is judged here: `checks` says what is wrong with it. Of each image about a kilobyte is kept
+while all are looked at, and less than half of that afterwards.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from statistics import median
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crnn_captcha.charset import required_time_steps
-from crnn_captcha.dataset import SPLITS, BrokenImage, Dataset, Sample, Split
+from crnn_captcha import duplicates
+from crnn_captcha.containers import Container, describe
+from crnn_captcha.dataset import SPLITS, BadLabel, BrokenImage, Dataset, Sample, Split
 from crnn_captcha.errors import DatasetError, ImageError
+from crnn_captcha.fingerprints import (
+    CELL_COLUMNS,
+    CELL_ROWS,
+    HASH_BITS,
+    Fingerprint,
+    fingerprint,
+)
 from crnn_captcha.images import decode_image
+from crnn_captcha.pipelines import DEFAULT_PIPELINE, PIPELINES, width_kept
+from crnn_captcha.preprocessing import Pipeline
 from crnn_captcha.progress import progress_bar
-from crnn_captcha.windows import available_cores
+from crnn_captcha.windows import available_cores, in_windows, side_by_side
 
-RARE_BELOW = 5
-"""A character seen less often in train is hardly learned."""
-HISTOGRAM_BINS = 8
 MAX_THREADS = 8  # each opens the zip once for itself
+WINDOW = 32  # images that a thread looks at, one after the other
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class FindingKind:
-    """One sort of finding: whether it would spoil a training, and what to do about it."""
-
-    title: str
-    spoils: bool
-    advice: str
-
-
-KINDS: Mapping[str, FindingKind] = {
-    "unreadable": FindingKind(
-        "images that can't be read", True, "Replace these files or remove them."
-    ),
-    "bad_label": FindingKind(
-        "images with a bad label", True, "Name the files [label]-[id].png or remove them."
-    ),
-    "train_test_overlap": FindingKind(
-        "images that are in the test split and in another",
-        True,
-        "Remove them from one side, else the test flatters.",
-    ),
-    "conflicting_labels": FindingKind(
-        "images that come with different labels", True, "Keep the right label, remove the other."
-    ),
-    "label_too_long": FindingKind(
-        "labels that are too long for the time steps",
-        True,
-        "Remove them, or train a preset with more time steps.",
-    ),
-    "unseen_character": FindingKind(
-        "characters that train lacks", True, "Add training images with them."
-    ),
-    "duplicate": FindingKind(
-        "images that come more than once", False, "Keep one of each; copies count double."
-    ),
-    "rare_character": FindingKind(
-        f"characters seen fewer than {RARE_BELOW} times in train",
-        False,
-        "Add training images with them.",
-    ),
-    "empty_split": FindingKind(
-        "splits without images", False, "Add a folder for them if you want to train or evaluate."
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What one finding is about: the names of the images, or none, and a remark."""
-
-    names: tuple[str, ...]
-    detail: str
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Everything of one kind. `kind` is a key of `KINDS`."""
-
-    kind: str
-    evidence: tuple[Evidence, ...]
-
-
-@dataclass(frozen=True)
-class Bin:
-    """How many values lie from `lowest` to `highest`, both included."""
-
-    lowest: int
-    highest: int
-    count: int
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Minimum, median, maximum and histogram of whole numbers."""
-
-    minimum: int
-    median: float
-    maximum: int
-    histogram: tuple[Bin, ...]
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What `inspect` found.
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What is known about an image that can be read.
 
     Attributes:
-        images: how many images with a good label each split has, readable or not.
-        findings: in the order of `KINDS`, only kinds that were found.
-        characters: how often each character stands in the labels of each split.
-        label_lengths: in characters; None when there are no labels.
-        widths: in pixels, of the images that can be read; None when there are none.
-        heights: likewise.
+        sample: its name and label.
+        split: where it stands.
+        width: in pixels.
+        height: in pixels.
+        container: what its file holds beside the pixels.
+        digest: equal for two images exactly when their pixels are.
+        empty: whether all of it is of one colour.
+        width_kept: the share of its width that the pipeline keeps; below 1 it is squeezed.
     """
 
-    images: Mapping[Split, int]
-    findings: tuple[Finding, ...]
-    characters: Mapping[Split, Mapping[str, int]]
-    label_lengths: Spread | None
-    widths: Spread | None
-    heights: Spread | None
-
-    @property
-    def spoiling(self) -> tuple[Finding, ...]:
-        """The findings that would spoil a training."""
-        return tuple(f for f in self.findings if KINDS[f.kind].spoils)
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """What is kept of a decoded image."""
-
+    sample: Sample
+    split: Split
     width: int
     height: int
+    container: Container
     digest: bytes
+    empty: bool
+    width_kept: float
 
 
 @dataclass(frozen=True)
-class _Copy:
-    split: Split
-    sample: Sample
+class Facts:
+    """What is known about a data set.
+
+    Attributes:
+        samples: all with a good label, readable or not, by split.
+        images: those that can be read, in the order of the splits.
+        broken: those that can't.
+        bad_labels: the images that stand in no split, as their labels break the rule.
+        same: groups of images whose pixels are equal, whatever the file around them.
+        alike: groups of images that look the same, of which at least two have other pixels.
+        time_steps: how many the network has for an image; None if that isn't known.
+    """
+
+    samples: Mapping[Split, tuple[Sample, ...]]
+    images: tuple[ImageFacts, ...]
+    broken: tuple[BrokenImage, ...]
+    bad_labels: tuple[BadLabel, ...]
+    same: tuple[tuple[ImageFacts, ...], ...]
+    alike: tuple[tuple[ImageFacts, ...], ...]
+    time_steps: int | None
+
+    @cached_property
+    def characters(self) -> Mapping[Split, Mapping[str, int]]:
+        """How often each character stands in the labels of each split, sorted by character."""
+        return {
+            split: dict(sorted(Counter("".join(s.label for s in samples)).items()))
+            for split, samples in self.samples.items()
+        }
+
+    @cached_property
+    def lengths(self) -> Mapping[Split, Mapping[int, int]]:
+        """How many labels of each length each split has, from short to long."""
+        return {
+            split: dict(sorted(Counter(len(s.label) for s in samples).items()))
+            for split, samples in self.samples.items()
+        }
 
 
 def inspect(
-    dataset: Dataset, *, time_steps: int | None = None, progress: bool = False
-) -> Inspection:
-    """Decodes every image of every split and looks for what is wrong with the data.
-
-    Two images are the same when their pixels are, whatever the file around them.
+    dataset: Dataset,
+    *,
+    time_steps: int | None = None,
+    pipeline: Pipeline = PIPELINES[DEFAULT_PIPELINE],
+    progress: bool = False,
+) -> Facts:
+    """Decodes every image of every split once, several at a time.
 
     Args:
         dataset: the data.
-        time_steps: how many the network has for an image; labels that need more are found.
-            None: not looked for.
+        time_steps: how many the network has for an image. None: not known.
+        pipeline: what images would be prepared by.
         progress: whether to show a progress bar on standard error, if that is a terminal.
+
+    Raises:
+        PreprocessingError: if the pipeline can't take a colour image.
     """
+
+    def look(data: bytes) -> _Seen:
+        image = decode_image(data)
+        height, width, _ = image.shape
+        kept = width_kept(pipeline, image)
+        return _Seen(width, height, describe(data), fingerprint(image), kept)
+
     located = [(split, sample) for split in SPLITS for sample in dataset.splits[split]]
-    looked = _visit(dataset, [sample for _, sample in located], _facts, progress=progress)
-    facts = [fact for fact in looked if not isinstance(fact, BrokenImage)]
-    copies: dict[bytes, list[_Copy]] = {}
-    for (split, sample), fact in zip(located, looked, strict=True):
-        if not isinstance(fact, BrokenImage):
-            copies.setdefault(fact.digest, []).append(_Copy(split, sample))
-    characters: dict[Split, Mapping[str, int]] = {
-        split: dict(sorted(Counter("".join(s.label for s in dataset.splits[split])).items()))
-        for split in SPLITS
-    }
-    evidence = {
-        "unreadable": [Evidence((b.name,), b.reason) for b in looked if isinstance(b, BrokenImage)],
-        "bad_label": [Evidence((bad.name,), bad.reason) for bad in dataset.bad_labels],
-        **_repeated(copies.values()),
-        "label_too_long": list(_too_long([sample for _, sample in located], time_steps)),
-        **_weak_characters(characters),
-        "empty_split": [Evidence((), split) for split in SPLITS if not dataset.splits[split]],
-    }
-    return Inspection(
-        images={split: len(dataset.splits[split]) for split in SPLITS},
-        findings=tuple(Finding(kind, tuple(evidence[kind])) for kind in KINDS if evidence[kind]),
-        characters=characters,
-        label_lengths=_spread([len(sample.label) for _, sample in located]),
-        widths=_spread([fact.width for fact in facts]),
-        heights=_spread([fact.height for fact in facts]),
+    looked = _visit(dataset, [sample for _, sample in located], look, progress=progress)
+    images, fingerprints = [], []
+    for (split, sample), seen in zip(located, looked, strict=True):
+        if not isinstance(seen, BrokenImage):
+            images.append(_facts(sample, split, seen))
+            fingerprints.append(seen.fingerprint)
+    same = duplicates.same([image.digest for image in images])
+    return Facts(
+        samples=dataset.splits,
+        images=tuple(images),
+        broken=tuple(seen for seen in looked if isinstance(seen, BrokenImage)),
+        bad_labels=dataset.bad_labels,
+        same=_groups(images, same),
+        alike=_groups(images, _alike(fingerprints, same)),
+        time_steps=time_steps,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is kept of a decoded image until all are."""
+
+    width: int
+    height: int
+    container: Container
+    fingerprint: Fingerprint
+    width_kept: float
+
+
+def _facts(sample: Sample, split: Split, seen: _Seen) -> ImageFacts:
+    return ImageFacts(
+        sample,
+        split,
+        seen.width,
+        seen.height,
+        seen.container,
+        seen.fingerprint.digest,
+        seen.fingerprint.empty,
+        seen.width_kept,
+    )
+
+
+def _groups(
+    images: Sequence[ImageFacts], groups: Sequence[Sequence[int]]
+) -> tuple[tuple[ImageFacts, ...], ...]:
+    return tuple(tuple(images[position] for position in group) for group in groups)
+
+
+def _alike(fingerprints: Sequence[Fingerprint], same: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Of images that are the same one is compared, and stands for all of them."""
+    copies = {group[0]: group for group in same}
+    left_out = {position for group in same for position in group[1:]}
+    compared = [
+        position
+        for position, seen in enumerate(fingerprints)
+        if position not in left_out and not seen.empty
+    ]
+    cells = b"".join(fingerprints[position].cells for position in compared)
+    bits = b"".join(fingerprints[position].bits for position in compared)
+    groups = duplicates.alike(
+        np.frombuffer(cells, np.uint8).reshape(-1, CELL_ROWS, CELL_COLUMNS),
+        np.frombuffer(bits, np.uint8).reshape(-1, HASH_BITS // 8),
+    )
+    return [
+        sorted(copy for i in group for copy in copies.get(compared[i], [compared[i]]))
+        for group in groups
+    ]
 
 
 def _visit(
     dataset: Dataset,
     samples: Sequence[Sample],
-    look: Callable[[NDArray[np.uint8]], T],
+    look: Callable[[bytes], T],
     *,
     progress: bool,
 ) -> tuple[T | BrokenImage, ...]:
-    """What `look` makes of each image, in the order of `samples`, or why it can't be decoded."""
+    """What `look` makes of each file, in the order of `samples`, or why it can't be read."""
 
-    def decode_and_look(sample: Sample) -> T | BrokenImage:
+    def look_at(sample: Sample) -> T | BrokenImage:
         try:
-            image = decode_image(dataset.read(sample))
+            return look(dataset.read(sample))
         except (DatasetError, ImageError) as error:
             return BrokenImage(sample.name, str(error))
-        return look(image)
 
+    def look_at_all(window: list[Sample]) -> list[T | BrokenImage]:
+        return [look_at(sample) for sample in window]
+
+    threads = min(available_cores(), MAX_THREADS)
     found = []
-    with (
-        ThreadPoolExecutor(min(available_cores(), MAX_THREADS)) as pool,
-        progress_bar(len(samples), "decoding", "image", shown=None if progress else False) as bar,
-    ):
-        for seen in pool.map(decode_and_look, samples):
+    with progress_bar(len(samples), "decoding", "image", shown=None if progress else False) as bar:
+        for seen in side_by_side(look_at_all, in_windows(samples, WINDOW), threads):
             found.append(seen)
             bar.update()
     return tuple(found)
-
-
-def _facts(image: NDArray[np.uint8]) -> _Facts:
-    height, width, _ = image.shape
-    # The size belongs to the digest: one-coloured images of 2x8 and 4x4 have the same bytes.
-    digest = blake2b(image.tobytes(), digest_size=16, salt=b"%d" % width)
-    return _Facts(width, height, digest.digest())
-
-
-def _repeated(groups: Iterable[Sequence[_Copy]]) -> dict[str, list[Evidence]]:
-    """What is wrong with images that come more than once; a group may be wrong in two ways."""
-    found: dict[str, list[Evidence]] = {
-        "train_test_overlap": [],
-        "conflicting_labels": [],
-        "duplicate": [],
-    }
-    for group in groups:
-        if len(group) == 1:
-            continue
-        labels = sorted({copy.sample.label for copy in group})
-        in_test = {copy.split == "test" for copy in group}
-        splits = sorted({copy.split for copy in group}, key=SPLITS.index)
-        evidence = Evidence(
-            tuple(copy.sample.name for copy in group),
-            f"in {' and '.join(splits)}, labelled {' and '.join(map(repr, labels))}",
-        )
-        if len(in_test) == 2:
-            found["train_test_overlap"].append(evidence)
-        if len(labels) > 1:
-            found["conflicting_labels"].append(evidence)
-        if len(in_test) == len(labels) == 1:
-            found["duplicate"].append(evidence)
-    return found
-
-
-def _too_long(samples: Iterable[Sample], time_steps: int | None) -> Iterator[Evidence]:
-    if time_steps is None:
-        return
-    for sample in samples:
-        if (required := required_time_steps(sample.label)) > time_steps:
-            yield Evidence(
-                (sample.name,), f"{sample.label!r} needs {required} time steps of {time_steps}"
-            )
-
-
-def _weak_characters(characters: Mapping[Split, Mapping[str, int]]) -> dict[str, list[Evidence]]:
-    """Characters that train lacks or hardly has. Nothing where there is no train split."""
-    train = characters["train"]
-    others = sorted({*characters["validation"], *characters["test"]} - train.keys())
-    return {
-        "unseen_character": [
-            Evidence((), f"{c!r} ({_where(c, characters)}, never in train)")
-            for c in others
-            if train
-        ],
-        "rare_character": [
-            Evidence((), f"{c!r} ({count} in train)")
-            for c, count in train.items()
-            if count < RARE_BELOW
-        ],
-    }
-
-
-def _where(character: str, characters: Mapping[Split, Mapping[str, int]]) -> str:
-    return ", ".join(
-        f"{counts[character]} in {split}"
-        for split, counts in characters.items()
-        if character in counts
-    )
-
-
-def _spread(values: Sequence[int]) -> Spread | None:
-    """Bins of one width, a whole number, so that all of them hold equally many values."""
-    if not values:
-        return None
-    lowest, highest = min(values), max(values)
-    bin_width = -(-(highest - lowest + 1) // HISTOGRAM_BINS)
-    counts = Counter((value - lowest) // bin_width for value in values)
-    bins = tuple(
-        Bin(lower, lower + bin_width - 1, counts[i])
-        for i, lower in enumerate(range(lowest, highest + 1, bin_width))
-    )
-    return Spread(lowest, float(median(values)), highest, bins)

@@ -16,7 +16,7 @@ from crnn_captcha.stages import Image
 
 INK = 40  # of 255: softened edges of letters are no bridge between them
 ADDED_INK = 3  # the channel of the stage `add_ink`, which lines aren't in
-GAPS = (-2, 6)  # between letters set anew, in pixels: some touch
+GAPS = (1, 8)  # between letters set anew, in pixels: most real ones don't touch
 ORDERS = 4  # that are tried for one without more repeats
 
 
@@ -155,15 +155,12 @@ def _changed(piece: Image, random: np.random.Generator, typesetting: Typesetting
 
 
 def _in_line(pieces: Sequence[Image], random: np.random.Generator, at_least: int) -> Image:
-    """Pieces one after another, with gaps drawn at random; where they overlap, both show."""
-    gaps = random.integers(GAPS[0], GAPS[1], len(pieces), endpoint=True)
-    gaps[0] = max(0, gaps[0])
-    starts = np.cumsum(gaps + np.array([0, *(len(piece) for piece in pieces[:-1])]))
-    ends = starts + [len(piece) for piece in pieces]
-    image = np.full((max(at_least, int(ends.max())), *pieces[0].shape[1:]), BACKGROUND, np.uint8)
-    for piece, start, end in zip(pieces, np.maximum(starts, 0), ends, strict=True):
-        place = image[start:end]
-        np.maximum(place, piece[-len(place) :], out=place)
+    """Pieces one after another, with gaps drawn at random, in an image of a width or wider."""
+    gaps = random.integers(*GAPS, len(pieces), endpoint=True)
+    ends = np.cumsum(gaps + [len(piece) for piece in pieces])
+    image = np.full((max(at_least, int(ends[-1])), *pieces[0].shape[1:]), BACKGROUND, np.uint8)
+    for piece, end in zip(pieces, ends, strict=True):
+        image[end - len(piece) : end] = piece
     return image
 
 

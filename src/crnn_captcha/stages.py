@@ -160,14 +160,22 @@ def resize_height(image: Image, *, height: int, min_width: int = 1, max_width: i
 
     An image whose width would be outside the bounds is stretched or squeezed to them.
     """
-    width = round(image.shape[1] * height / image.shape[0])
-    width = min(max(width, min_width), max_width)
+    width = resized_width(
+        image.shape[1], image.shape[0], height=height, min_width=min_width, max_width=max_width
+    )
     shrinks = height < image.shape[0]
     return _uint8(
         cv2.resize(
             image, (width, height), interpolation=(cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         )
     )
+
+
+def resized_width(
+    width: int, height_before: int, *, height: int, min_width: int = 1, max_width: int = 4096
+) -> int:
+    """The width in pixels that `resize_height` gives an image of such a width and height."""
+    return min(max(round(width * height / height_before), min_width), max_width)
 
 
 STAGES: Mapping[str, Callable[Concatenate[Image, ...], Image]] = MappingProxyType(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,19 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from numpy.typing import NDArray
 
 from cli.conftest import Refusal
 from crnn_captcha.cli.check import check
-from crnn_captcha.errors import DatasetError
+from crnn_captcha.errors import DatasetError, MissingExtraError
 from crnn_captcha.suspects import Suspect
 
+DrawImage = Callable[..., NDArray[np.uint8]]
 
-def make_folder(path: Path, names: list[str]) -> Path:
-    for i, name in enumerate(names):
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        image = np.full((4, 6 + i % 3, 3), i, np.uint8)
-        (path / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
-    return path
+
+def save(path: Path, image: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
 
 
 def run(*arguments: str | Path) -> Result:
@@ -28,17 +29,22 @@ def run(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture
-def good(tmp_path: Path) -> Path:
-    train = [f"train/{'ab' * (1 + i % 3)}-{i}.png" for i in range(40)]
-    return make_folder(tmp_path / "good", [*train, "test/ba-0.png", "test/ba-1.png"])
+def good(tmp_path: Path, draw_image: DrawImage) -> Path:
+    names = [f"train/{'ab' * (1 + i % 3)}-{i}.png" for i in range(40)]
+    for i, name in enumerate([*names, "test/ba-0.png", "test/ba-1.png"]):
+        small = cv2.resize(draw_image("abab", i), (60 + i % 3, 12), interpolation=cv2.INTER_AREA)
+        save(tmp_path / "good" / name, np.asarray(small, np.uint8))
+    return tmp_path / "good"
 
 
 @pytest.fixture
-def bad(good: Path) -> Path:
+def bad(good: Path, draw_image: DrawImage) -> Path:
     for i in range(7):
         (good / f"train/ab-broken{i}.png").write_bytes(b"no image")
     (good / "test/ab-copy.png").write_bytes((good / "train/ab-0.png").read_bytes())
     (good / "train/ab-copy.png").write_bytes((good / "train/ab-3.png").read_bytes())
+    for i in range(6):
+        save(good / f"train/ab-lossy{i}.jpg", draw_image("ab", 100 + i))
     return good
 
 
@@ -47,27 +53,28 @@ def test_good_data_exits_with_0_and_says_what_is_next(good: Path) -> None:
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert lines[0] == f"{good}: 42 images (36 train, 4 validation, 2 test)"
-    assert lines[1] == "2 characters: ab"
+    assert lines[2:5] == ["2 characters: ab", "in train: 70 ('a') to 70 ('a')", "formats: 42 PNG"]
     assert "label length: 2 to 6 characters, median 4" in lines
     assert f"          2      16 {'#' * 40}" in lines
-    assert "width: 6 to 8 px, median 7" in lines
-    assert "height: 4 to 4 px, median 4" in lines
-    assert lines[-1] == f"Fit for training. Next: crnn-captcha train {good} --out RUN"
+    assert "width: 60 to 62 px, median 61" in lines
+    assert "height: 12 to 12 px, median 12" in lines
+    assert lines[-2:] == ["Fit for training.", f"Next: crnn-captcha train {good} --out RUN"]
 
 
 def test_bad_data_exits_with_1_and_says_what_to_do(bad: Path) -> None:
     result = run(bad)
     assert result.exit_code == 1
     lines = result.output.splitlines()
-    problem = lines.index("PROBLEM: 7 images that can't be read")
-    assert lines[problem + 1].startswith("  'train/ab-broken0.png': ")
-    assert lines[problem + 6] == "  and 2 more (all of them: --json)"
-    assert lines[problem + 7] == "  What to do: Replace these files or remove them."
-    assert "PROBLEM: 1 images that are in the test split and in another" in lines
-    assert "note: 1 images that come more than once" in lines
+    assert lines[2] == "PROBLEM: images that can't be read (7)"  # before the facts
+    assert lines[3].startswith("  'train/ab-broken0.png': ")
+    assert lines[8] == "  and 2 more (all of them: --json)"
+    assert lines[9] == "  What to do: Replace these files or remove them."
+    assert "PROBLEM: images that are in the test split and in another (1)" in lines
+    assert "note: images that come more than once (1)" in lines
+    listed = ", ".join(f"'train/ab-lossy{i}.jpg'" for i in range(5))
+    assert f"  {listed} and 1 more: JPEG, 6 of 50 images" in lines
     assert lines[-1] == (
-        "Not fit for training yet: images that can't be read, images that are in the test split "
-        "and in another. Mend that, then check again."
+        "Not fit for training yet: 2 sorts of problems. Mend that, then check again."
     )
 
 
@@ -77,15 +84,16 @@ def test_json_holds_all_findings(bad: Path) -> None:
     found = json.loads(result.output)
     assert found["path"] == str(bad)
     assert found["ok"] is False
-    assert sum(found["images"].values()) == 51
+    assert sum(found["images"].values()) == 57
     kinds = {f["kind"]: (f["spoils"], f["count"]) for f in found["findings"]}
     assert kinds == {
         "unreadable": (True, 7),
         "train_test_overlap": (True, 1),
         "duplicate": (False, 1),
+        "lossy": (False, 1),
     }
     assert len(found["findings"][0]["evidence"]) == 7
-    assert found["widths"]["maximum"] == 8
+    assert found["heights"]["minimum"] == 12
     assert set(found["characters"]["train"]) == {"a", "b"}
 
 
@@ -95,11 +103,31 @@ def test_json_of_good_data(good: Path) -> None:
     assert json.loads(result.output)["ok"] is True
 
 
-def test_test_data_alone_is_fit_for_evaluation(tmp_path: Path) -> None:
-    result = run(make_folder(tmp_path, ["test/ab-0.png"]))
+def test_a_report_has_what_was_found(bad: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    result = run(bad, "--report", tmp_path / "report")
+    assert result.exit_code == 1
+    page = tmp_path / "report/index.html"
+    assert result.output.endswith(f"Report: {page}\n")
+    assert "images that can&#x27;t be read (7)" in page.read_text(encoding="utf-8")
+    found = json.loads((tmp_path / "report/check.json").read_text(encoding="utf-8"))
+    assert found == json.loads(run(bad, "--json").output)
+
+
+def test_a_report_that_can_not_be_drawn_is_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = run(tmp_path / "nothing", "--report", tmp_path / "report")
+    assert isinstance(result.exception, MissingExtraError)
+
+
+def test_test_data_alone_is_fit_for_evaluation(tmp_path: Path, draw_image: DrawImage) -> None:
+    save(tmp_path / "test/ab-0.png", draw_image("ab", 1))
+    result = run(tmp_path)
     assert result.exit_code == 0
-    assert "note: 2 splits without images\n  train\n  validation\n" in result.output
-    assert result.output.endswith(f"Fit for evaluation. Next: crnn-captcha evaluate {tmp_path}\n")
+    assert "note: splits without images (2)\n  train\n  validation\n" in result.output
+    assert result.output.endswith(f"Fit for evaluation.\nNext: crnn-captcha evaluate {tmp_path}\n")
 
 
 def test_labels_too_long_for_the_time_steps(good: Path) -> None:
@@ -113,8 +141,8 @@ def test_nothing_readable_is_still_reported(tmp_path: Path) -> None:
     (tmp_path / "-1.png").write_bytes(b"no image")
     result = run(tmp_path)
     assert result.exit_code == 1
-    assert "PROBLEM: 1 images with a bad label" in result.output
-    assert "0 characters: none\n" in result.output
+    assert "PROBLEM: images with a bad label (1)" in result.output
+    assert "0 characters: none\nformats: none\n" in result.output
 
 
 def test_data_that_cannot_be_opened_is_an_error_of_ours(tmp_path: Path) -> None:

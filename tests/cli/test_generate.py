@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from crnn_captcha import fonts as fonts_module
-from crnn_captcha.cli.generate import CHARSET, MORE_FONTS, generate
+from crnn_captcha import generator as generator_module
+from crnn_captcha.cli.generate import MORE_FONTS, generate
 from crnn_captcha.dataset import parse_label
-from crnn_captcha.drawing import DEFAULT_STYLE
 from crnn_captcha.errors import CharsetError, ConfigError, DatasetError, FontError
+from crnn_captcha.images import load_image
+from crnn_captcha.windows import available_cores
 
 
 def _run(*arguments: object) -> Result:
@@ -56,12 +60,45 @@ def test_charset_and_lengths_are_kept(tmp_path: Path) -> None:
     assert all(set(label) <= set("xyz") and 2 <= len(label) <= 3 for label in labels)
 
 
-def test_the_defaults_are_the_default_style() -> None:
-    defaults = {option.name: option.default for option in generate.params}
-    assert DEFAULT_STYLE.charset.characters == CHARSET
-    assert defaults["charset"] == CHARSET
-    assert defaults["min_length"] == DEFAULT_STYLE.min_length
-    assert defaults["max_length"] == DEFAULT_STYLE.max_length
+def test_a_style_is_chosen_by_name_or_file(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text('base = "plain"\ncharset = "xyz"\n[image]\nheight_px = 48\n')
+    for style, height in (("plain", 64), (mine, 48)):
+        out = tmp_path / str(height)
+        assert _run(out, "--count", 3, "--style", style).exit_code == 0
+        images = list(out.rglob("*.png"))
+        assert {load_image(path).shape[0] for path in images} == {height}
+    assert all(set(parse_label(path.name)) <= set("xyz") for path in images)
+
+
+def test_workers_are_one_a_core_unless_said_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    draw = generator_module.generate
+
+    def record(*arguments: Any, workers: int, **options: Any) -> Any:
+        asked.append(workers)
+        return draw(*arguments, **options)
+
+    monkeypatch.setattr(generator_module, "generate", record)
+    for out, options in (("a", []), ("b", ["--workers", 3])):
+        assert _run(tmp_path / out, "--count", 1, *options).exit_code == 0
+    assert asked == [available_cores(), 3]
+
+
+def test_somebody_elses_generator_may_have_a_font_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(text: str, size: tuple[int, int], font: Path | None, random: Any) -> Any:
+        assert font is None
+        return np.zeros((*size[::-1], 3), np.uint8)
+
+    monkeypatch.setattr(generator_module, "find_peer", lambda name: draw)
+    result = _run(tmp_path / "out", "--count", 1, "--style", "captcha")
+    assert result.exit_code == 0, result.exception
+    assert "drawn with the generator's own font" in result.stdout
+    assert result.stderr == ""
 
 
 def test_the_built_in_font_alone_draws_and_hints_at_more(
@@ -76,7 +113,7 @@ def test_the_built_in_font_alone_draws_and_hints_at_more(
 def test_more_fonts_are_counted_and_bring_no_hint(tmp_path: Path) -> None:
     matplotlib = pytest.importorskip("matplotlib")
     fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")
-    result = _run(tmp_path, "--count", 1, "--fonts", fonts)
+    result = _run(tmp_path / "out", "--count", 1, "--fonts", fonts, "--fonts", tmp_path)
     assert result.exit_code == 0
     assert " fonts (DejaVu Sans, " in result.stdout
     assert " more). Next: " in result.stdout
@@ -89,6 +126,7 @@ def test_more_fonts_are_counted_and_bring_no_hint(tmp_path: Path) -> None:
         pytest.param(["--charset", ""], CharsetError, "at least one character", id="charset"),
         pytest.param(["--min-length", 9], ConfigError, "Received: 9 to 8", id="lengths"),
         pytest.param(["--fonts", "/no/fonts"], FontError, "no such folder", id="fonts"),
+        pytest.param(["--style", "pretty"], ConfigError, "A style is one of ", id="style"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_written(
@@ -107,7 +145,10 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
-@pytest.mark.parametrize("arguments", [[], ["--count", 0], ["--count", 1, "--seed", -1]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--count", 0], ["--count", 1, "--seed", -1], ["--count", 1, "--workers", 0]],
+)
 def test_wrong_use_exits_with_two(tmp_path: Path, arguments: list[object]) -> None:
     result = _run(tmp_path / "out", *arguments)
     assert result.exit_code == 2

@@ -67,12 +67,66 @@ def test_what_is_left_out_is_the_default(trained: dict[str, Any], tmp_path: Path
     assert trained["corrections"] is None
 
 
+def test_what_is_drawn_is_part_of_the_configuration(
+    trained: dict[str, Any], tmp_path: Path
+) -> None:
+    drawing = "--synthetic", "plain:500"
+    assert run("data.zip", "--out", tmp_path / "run", *drawing).exit_code == 0
+    assert trained["data"] == Path("data.zip")
+    assert trained["config"].data.synthetic == "plain:500"
+    assert run("--out", tmp_path / "run", *drawing).exit_code == 0
+    assert trained["data"] is None
+
+
+def test_a_training_may_start_from_a_trained_model(
+    trained: dict[str, Any], tiny_run: Path, tmp_path: Path
+) -> None:
+    from crnn_captcha.training import make_config, read_base
+
+    given = "--epochs", "5", "--set", "data.batch_size=3"
+    for source in (tiny_run, tiny_run / "bundle.onnx"):
+        result = run("data.zip", "--out", tmp_path / "run", "--from", source, *given)
+        assert result.exit_code == 0, result.output
+        base = read_base(source)
+        assert trained["base"].digest == base.digest
+        settings = ["training.epochs=5", "data.batch_size=3"]
+        assert trained["config"] == make_config("standard", settings, base.config)
+    assert run("data.zip", "--out", tmp_path / "run").exit_code == 0
+    assert trained["base"] is None
+
+
+def test_a_training_from_a_trained_model_ends_as_any(
+    tiny_run: Path, captchas: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    smaller = "--epochs", "1", "--set", "data.batch_size=24", "--set", "augmentation={}"
+    result = run(captchas, "--out", out, "--from", tiny_run, *smaller)
+    assert result.exit_code == 0, result.output
+    assert f"Starts from {tiny_run}: kept 4 of 4 characters. As it is, it reads" in result.output
+    assert read_bundle(out / "bundle.onnx").metadata.charset.characters == "01ab"
+    again = run(captchas, "--out", out, "--from", tiny_run, *smaller, "--resume")
+    assert again.exit_code == 0, again.output
+
+
 def test_switches(trained: dict[str, Any], tmp_path: Path) -> None:
     switches = "--skip-broken", "--tensorboard", "--mixed-precision"
     assert run("data.zip", "--out", tmp_path / "run", *switches).exit_code == 0
     assert trained["skip_broken"] is True
     assert trained["config"].training.tensorboard is True
     assert trained["config"].training.mixed_precision is True
+
+
+def test_all_options_go_together(trained: dict[str, Any], tiny_run: Path, tmp_path: Path) -> None:
+    corrections = Corrections((Correction("train/ab-0.png", "ab", "drop"),))
+    corrections.write(tmp_path / "corrections.csv")
+    result = run(
+        "data.zip", "--out", tmp_path / "run", "--corrections", tmp_path / "corrections.csv",
+        "--from", tiny_run, "--synthetic", "plain:500",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert trained["corrections"] == corrections
+    assert trained["base"].path == tiny_run
+    assert trained["config"].data.synthetic == "plain:500"
 
 
 def test_corrections_are_read(trained: dict[str, Any], tmp_path: Path) -> None:
@@ -96,7 +150,8 @@ def test_a_stopped_training_exits_with_1(trained: dict[str, Any], tmp_path: Path
 
 def test_help_teaches() -> None:
     text = " ".join(run("--help").output.split())
-    for option in ("--out RUN", "--preset", "--epochs", "--seed", "--resume", "--set"):
+    options = "--out RUN", "--preset", "--epochs", "--seed", "--resume", "--set"
+    for option in (*options, "--from BUNDLE_OR_RUN"):
         assert option in text
     for lesson in (
         "DATA is a zip, a folder or a CSV",
@@ -105,6 +160,10 @@ def test_help_teaches() -> None:
         "Ctrl-C stops after the step under way",
         "crnn-captcha train captchas.zip --out runs/first --resume",
         "--set data.batch_size=64",
+        "Drawn images are mixed with DATA's",
+        "crnn-captcha train --synthetic coloured-lines:20000 --out runs/drawn",
+        "with a third of its learning rate",
+        "--out runs/others --from runs/first",
     ):
         assert lesson in text
 
@@ -117,13 +176,37 @@ def test_help_teaches() -> None:
         (["--set", "data.batch_size=0"], "A value in the settings doesn't fit: data.batch_size"),
         (["--seed", "99999999999"], "A value in the settings doesn't fit: seed is 0 to"),
         (["--corrections", "no.csv"], "Corrections are a CSV with the header filename,label,dec"),
+        (["--from", "gone.onnx"], "Can't use 'gone.onnx' as a bundle. A bundle is a file."),
+        (["--from", "."], "A run folder holds a config.toml. Received: ."),
         ([], "There is no data at 'data.zip'."),
+        (["--synthetic", "plain"], "A value in the settings doesn't fit: What to draw has the"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(
     arguments: list[str], message: str, refusal: Refusal
 ) -> None:
     assert refusal("train", "data.zip", "--out", "run", *arguments).startswith(message)
+
+
+def test_settings_that_contradict_the_trained_model_are_one_line(
+    tiny_run: Path, refusal: Refusal
+) -> None:
+    base = "--from", str(tiny_run), "--set", "model.units=[9]"
+    line = refusal("train", "data.zip", "--out", "run", *base)
+    assert "has its pipeline and network. Received: another model.units." in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Training needs images. Received: no DATA, and nothing to draw."),
+        (["--synthetic", "pretty:9"], "A style is one of captcha, "),
+    ],
+)
+def test_nothing_to_learn_from_is_one_line_and_exit_2(
+    arguments: list[str], message: str, refusal: Refusal
+) -> None:
+    assert refusal("train", "--out", "run", *arguments).startswith(message)
 
 
 @pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--seed", "-1"], ["--epochs", "x"]])

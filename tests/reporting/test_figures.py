@@ -12,6 +12,7 @@ from crnn_captcha.errors import MissingExtraError
 from crnn_captcha.images import load_image
 from crnn_captcha.outcomes import EvaluationResult, Outcome, summarize
 from crnn_captcha.reporting import figures
+from crnn_captcha.reporting.canvas import save_figure
 
 pytest.importorskip("matplotlib")
 
@@ -56,7 +57,7 @@ def test_training_curves_bear_figures_that_are_none(tmp_path: Path) -> None:
     history = [ROW | {"val_exact_match": float("nan"), "val_loss": float("inf")}, ROW]
     figure = figures.training_curves(history)
     assert figure.axes[1].get_title(loc="left") == "Validation: best exact match 25.0 %"
-    figures.save_figure(figure, tmp_path / "curves.png")
+    save_figure(figure, tmp_path / "curves.png")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_comparison_curves_run_over_the_minutes(tmp_path: Path) -> None:
     assert first.get_color() != second.get_color()
     assert {"classic", r"standard model.units=[\$8\$]", "minutes of training"} <= texts(axis)
     assert axis.get_ylim()[0] == 0
-    figures.save_figure(figure, tmp_path / "comparison.png")  # a dollar begins no formula
+    save_figure(figure, tmp_path / "comparison.png")  # a dollar begins no formula
     assert min(load_image(tmp_path / "comparison.png").shape[:2]) > 300
 
 
@@ -165,7 +166,7 @@ def test_a_risk_coverage_curve_goes_down_to_the_exact_match() -> None:
 @pytest.mark.parametrize("right", [True, False])
 def test_a_risk_coverage_curve_of_one_image(right: bool, tmp_path: Path) -> None:
     figure = figures.risk_coverage_figure(risk_coverage([0.5], [right]))
-    figures.save_figure(figure, tmp_path / "curve.png")
+    save_figure(figure, tmp_path / "curve.png")
     low, high = figure.axes[0].get_ylim()
     assert low < 100 * right < high
 
@@ -178,7 +179,7 @@ def test_without_a_readable_image_there_are_no_confidences() -> None:
 def test_figures_are_written_the_same_each_time(tmp_path: Path) -> None:
     for folder in ("first", "second"):
         for name, figure in figures.evaluation_figures(MIXED).items():
-            figures.save_figure(figure, tmp_path / folder / f"{name}.png")
+            save_figure(figure, tmp_path / folder / f"{name}.png")
     written = sorted((tmp_path / "first").iterdir())
     assert len(written) == 5  # no temporary file is left
     for path in written:
@@ -190,8 +191,8 @@ def test_figures_are_written_the_same_each_time(tmp_path: Path) -> None:
 
 def test_a_dollar_is_a_dollar(tmp_path: Path) -> None:
     confusions = result_of(("a$b$", "a$bb")).confusions
-    figures.save_figure(figures.confusion_bars(confusions), tmp_path / "bars.png")
-    figures.save_figure(figures.confusion_map(confusions), tmp_path / "map.png")
+    save_figure(figures.confusion_bars(confusions), tmp_path / "bars.png")
+    save_figure(figures.confusion_map(confusions), tmp_path / "map.png")
 
 
 def test_pyplot_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ from crnn_captcha.dataset import Sample
 from crnn_captcha.errors import DatasetError
 from crnn_captcha.images import decode_image
 from crnn_captcha.reporting import review
-from crnn_captcha.reporting.review import MAX_SIDE, write_review
+from crnn_captcha.reporting.markup import MAX_SIDE
+from crnn_captcha.reporting.review import write_review
 from crnn_captcha.reporting.showcase import png
 from crnn_captcha.suspects import REASONS, Suspect
 
@@ -105,8 +106,8 @@ def test_a_row_says_all_there_is_to_know(tmp_path: Path) -> None:
 
 def test_the_difference_is_marked(tmp_path: Path) -> None:
     html = write(tmp_path, suspect(label="a0b", text="axbc"), suspect(text="")).html
-    assert '<span class="text">a<b>0</b>b</span>' in html
-    assert '<span class="text">a<b>x</b>b<b>c</b></span>' in html
+    assert '<span class="text">a<i>0</i>b<i> </i></span>' in html
+    assert '<span class="text">a<i>x</i>b<i>c</i></span>' in html
     assert '<span class="text">nothing</span>' in html
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BytesIO
 
 import keras
 import numpy as np
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from crnn_captcha.charset import BLANK, Charset
 from crnn_captcha.drawing import draw
-from crnn_captcha.images import decode_image
 from crnn_captcha.preprocessing import stack
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.losses import ctc_loss
@@ -47,9 +45,7 @@ def overfitted(quick_config: MakeConfig) -> Overfitted:
     random = np.random.default_rng(5)
     prepared = []
     for label in labels:
-        file = BytesIO()
-        draw(label, LEARNABLE, random, FONTS).save(file, "PNG")
-        prepared.append(config.pipeline(decode_image(file.getvalue())))
+        prepared.append(config.pipeline(draw(label, LEARNABLE, random, FONTS)))
     images = stack(prepared)
     targets = np.full((len(labels), max(map(len, labels))), BLANK, np.int32)
     for row, label in zip(targets, labels, strict=True):

@@ -20,6 +20,7 @@ from crnn_captcha.dataset import Sample, open_dataset
 from crnn_captcha.errors import ConfigError, DatasetError, ImageError, RunError
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.reporting.showcase import png
+from crnn_captcha.style_files import load_style
 from crnn_captcha.suspects import Suspect
 from crnn_captcha.training import budget
 from crnn_captcha.training.audit import Audit, audit_labels, read_held_out
@@ -151,6 +152,14 @@ def test_the_first_fold_says_how_long_all_of_them_train(
 def test_a_charset_that_is_given_stays(trainings: Trainings, audit: Callable[..., Audit]) -> None:
     audit(make_config("classic", ["data.validation_fraction=0.2", "data.charset=abcd"]))
     assert {config.data.charset for _, config, _, _ in trainings.trained} == {"abcd"}
+
+
+def test_what_is_drawn_to_learn_from_has_characters_too(
+    trainings: Trainings, audit: Callable[..., Audit]
+) -> None:
+    audit(make_config("classic", ["data.validation_fraction=0.2", "data.synthetic=plain:9"]))
+    for _, config, _, _ in trainings.trained:
+        assert set(load_style("plain").charset.characters) <= set(config.data.charset)
 
 
 def test_test_images_are_read_only_when_asked_for(

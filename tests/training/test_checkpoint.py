@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from crnn_captcha.errors import RunError
-from crnn_captcha.training.checkpoint import KEPT, Checkpoint, load_checkpoint, save_checkpoint
+from crnn_captcha.training.checkpoint import (
+    KEPT,
+    Checkpoint,
+    load_checkpoint,
+    peek_checkpoint,
+    save_checkpoint,
+)
 
 STATE = {"epoch": 2, "best": float("-inf"), "history": [{"loss": 0.1 + 0.2}], "data": "ü"}
 
@@ -157,6 +163,24 @@ def test_a_damaged_one_is_passed_over_with_a_warning(
     damage(tmp_path / "step-000000002.npz")
     with pytest.warns(UserWarning, match=r"step-000000002\.npz is damaged \(.*the one before it"):
         assert _value(tmp_path) == 1
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__.strip("_"))
+def test_another_s_run_is_looked_at_without_a_trace(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    assert peek_checkpoint(tmp_path) is None
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, _checkpoint(step))
+    newest = peek_checkpoint(tmp_path)
+    assert newest is not None
+    assert newest.state["value"] == 2
+    damage(tmp_path / "step-000000002.npz")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    older = peek_checkpoint(tmp_path)
+    assert older is not None
+    assert older.state["value"] == 1
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.filterwarnings("ignore:The checkpoint")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -9,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crnn_captcha.errors import ConfigError
+from crnn_captcha.pipelines import DEFAULT_PIPELINE, PIPELINES
+from crnn_captcha.preprocessing import Pipeline
 from crnn_captcha.training.config import (
     CLASSIC,
     DEFAULT_PRESET,
     PRESETS,
     Config,
     change,
+    check_starts_from,
     from_toml,
     make_config,
     read_facts,
@@ -52,6 +56,7 @@ def test_a_preset_is_known_by_its_name(preset: str) -> None:
         pytest.param("model.filters=[4, 8]", "model", "filters", (4, 8), id="list"),
         pytest.param("model.backbone=resnet", "model", "backbone", "resnet", id="bare text"),
         pytest.param('data.charset="0=1"', "data", "charset", "0=1", id="quoted text with ="),
+        pytest.param("data.synthetic=plain:9", "data", "synthetic", "plain:9", id="what to draw"),
         pytest.param(" optimizer.name = adamw ", "optimizer", "name", "adamw", id="spaces"),
     ],
 )
@@ -110,6 +115,7 @@ def test_a_setting_without_a_key_of_the_configuration_is_refused(setting: str) -
         ("pipeline.stages=[]", "A pipeline needs the stage 'resize_height'"),
         ("data.validation_fraction=0", "data.validation_fraction is between 0 and 1"),
         ("data.validation_fraction=1", "data.validation_fraction is between 0 and 1"),
+        ("data.synthetic=plain", "What to draw has the form STYLE:COUNT"),
         ("data.batch_size=0", "data.batch_size is at least 1"),
         ("data.workers=-1", "data.workers is at least 0"),
         ("data.timeout_s=0", "data.timeout_s is more than 0"),
@@ -236,3 +242,62 @@ def test_facts_that_are_no_table_are_refused() -> None:
 
 def test_toml_without_facts_has_none() -> None:
     assert read_facts("seed = 0") == {}
+
+
+def test_the_default_preset_has_the_default_pipeline() -> None:
+    assert PRESETS[DEFAULT_PRESET].pipeline == PIPELINES[DEFAULT_PIPELINE]
+
+
+# --- from a trained model -------------------------------------------------------------------
+
+
+@pytest.fixture
+def base() -> Config:
+    """Of a model that was trained in its own way."""
+    settings = "model.units=[8]", "model.dropout=0.1", "seed=3", "training.epochs=4"
+    return make_config("classic", [*settings, "data.batch_size=5", "augmentation.lines=9"])
+
+
+def test_pipeline_and_network_are_the_base_s_and_all_else_the_preset_s(base: Config) -> None:
+    config = make_config("standard", ["training.epochs=7"], base)
+    standard = make_config("standard", ["training.epochs=7"])
+    assert (config.pipeline, config.model) == (base.pipeline, base.model)
+    for section in ("preset", "seed", "data", "letters", "augmentation", "training"):
+        assert getattr(config, section) == getattr(standard, section)
+    assert config.optimizer.learning_rate == pytest.approx(standard.optimizer.learning_rate / 3)
+    rate = f"optimizer.learning_rate={standard.optimizer.learning_rate}"
+    assert make_config("standard", [rate], base).optimizer == standard.optimizer
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["model.units=[8]", "pipeline.fixed_width=495", "model.dropout=0.4", "model.ctc_shortcut=0.2"],
+)
+def test_what_fits_the_base_can_be_set(base: Config, setting: str) -> None:
+    assert make_config("classic", [setting], base) == change(
+        make_config("classic", [], base), [setting]
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "received"),
+    [
+        (["model.units=[8, 8]"], "another model.units."),
+        (["model.neck=none", "model.context=true"], "another model.context, model.neck."),
+        (["pipeline.fixed_width=0"], "another pipeline."),
+    ],
+)
+def test_what_contradicts_the_base_is_refused(
+    base: Config, settings: list[str], received: str
+) -> None:
+    expected = "has its pipeline and network. Received: " + received
+    with pytest.raises(
+        ConfigError, match=re.escape(expected) + " Leave that out, or train without"
+    ):
+        make_config("classic", settings, base)
+
+
+def test_a_base_survives_toml_and_json(base: Config) -> None:
+    again = from_toml(to_toml(base, {}))
+    again = dataclasses.replace(again, pipeline=Pipeline.from_json(again.pipeline.to_json()))
+    check_starts_from(again, base)

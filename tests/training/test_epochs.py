@@ -13,13 +13,14 @@ import tensorflow as tf
 from conftest import MakeConfig
 from numpy.typing import NDArray
 
-from crnn_captcha.batches import Batch, Batches
+from crnn_captcha.batches import Batches
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.decoding import ctc_log_likelihood, log_softmax
 from crnn_captcha.errors import DatasetError, RunError
 from crnn_captcha.files import replacing
 from crnn_captcha.generator import generate, write_zip
 from crnn_captcha.recognizer import Recognizer
+from crnn_captcha.streams import Batch
 from crnn_captcha.training import loop
 from crnn_captcha.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from crnn_captcha.training.config import Config
@@ -324,7 +325,7 @@ def test_a_full_disk_leaves_what_there_was(
 
 def _script(monkeypatch: pytest.MonkeyPatch, figures: list[tuple[float, float, float]]) -> None:
     remaining = iter(figures)
-    monkeypatch.setattr(Epochs, "_validate", lambda self: next(remaining))
+    monkeypatch.setattr(Epochs, "validate", lambda self: next(remaining))
 
 
 def test_the_learning_rate_falls_on_a_plateau_and_patience_ends(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -20,7 +21,14 @@ from conftest import MakeConfig
 
 from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import open_dataset
-from crnn_captcha.errors import ConfigError, DatasetError, LabelError, MissingExtraError, RunError
+from crnn_captcha.errors import (
+    ConfigError,
+    DatasetError,
+    ExportError,
+    LabelError,
+    MissingExtraError,
+    RunError,
+)
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.training import export
@@ -330,3 +338,81 @@ def test_several_devices_train_together(
     (row,) = RunFolder(tmp_path / "run").read_history()
     assert np.isfinite(list(row.values())).all()
     assert Recognizer(tmp_path / "run").charset.characters == "01ab"
+
+
+# --- drawn images ---------------------------------------------------------------------------
+
+DRAWN = """
+charset = "ab01"
+min_length = 2
+max_length = 3
+[image]
+height_px = 32
+width_px = [0, 30]
+width_per_character_px = 20
+[letters]
+height_px = 20
+"""
+
+
+@pytest.fixture
+def style(tmp_path: Path) -> Path:
+    path = tmp_path / "drawn.toml"
+    path.write_text(DRAWN, encoding="utf-8")
+    return path
+
+
+def test_drawn_images_alone_make_a_run_that_goes_on_exactly(
+    quick_config: MakeConfig, style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = quick_config(f"data.synthetic={style}:40")  # 5 steps an epoch
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train(None, whole, config, progress=False)
+    with monkeypatch.context() as patch:
+        _stop_at(patch, 7, signal.SIGTERM)  # in the second epoch
+        result = train(None, run, config, progress=False)
+    assert result.interrupted
+    assert f"crnn-captcha train --out {run} --resume" in result.summary()
+    folder = RunFolder(run)
+    assert folder.facts()["data"] == ""
+    train(None, run, folder.load_config(), resume=True, progress=False)
+    losses = [[row["loss"] for row in RunFolder(path).read_history()] for path in (whole, run)]
+    assert losses[0] == losses[1]
+    assert len(set(losses[0])) == 3
+    assert Recognizer(run).charset.characters == "01ab"
+    assert export(run, tmp_path / "again.onnx").agreement == 1  # draws its images again
+
+    calibrated: list[int] = []
+
+    def give_up(graph: bytes, images: list[Any], *others: Any) -> None:
+        calibrated.append(len(images))
+
+    module = importlib.import_module("crnn_captcha.training.export")  # a function has its name
+    monkeypatch.setattr(module, "quantize", give_up)
+    with pytest.raises(ExportError, match="A bundle in 8 bits"):
+        export(run, tmp_path / "small.onnx", int8=True)
+    assert calibrated == [4]
+
+
+def test_a_run_does_not_go_on_with_another_style(
+    quick_config: MakeConfig, style: Path, tmp_path: Path, captchas: Path
+) -> None:
+    config = quick_config(f"data.synthetic={style}:8", "training.epochs=1")
+    train(captchas, tmp_path / "run", config, progress=False)
+    style.write_text(DRAWN.replace("height_px = 20", "height_px = 22"), encoding="utf-8")
+    config = RunFolder(tmp_path / "run").load_config()
+    with pytest.raises(RunError, match=r"Received: other images or labels"):
+        train(captchas, tmp_path / "run", config, resume=True, progress=False)
+
+
+def test_what_is_learned_from_is_said(
+    quick_config: MakeConfig,
+    style: Path,
+    tmp_path: Path,
+    captchas: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = quick_config(f"data.synthetic={style}:8", "training.epochs=1")
+    train(captchas, tmp_path / "run", config)
+    said = capsys.readouterr().err
+    assert "49 images and 8 drawn anew in each epoch to learn from, 5 to validate with" in said

@@ -13,10 +13,19 @@ import pytest
 from conftest import MakeConfig
 from PIL import Image
 
+from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import open_dataset
-from crnn_captcha.errors import DatasetError, LabelError
+from crnn_captcha.errors import ConfigError, DatasetError, LabelError
+from crnn_captcha.training.config import change
 from crnn_captcha.training.model import make_networks
-from crnn_captcha.training.preparation import LISTED, check_labels_fit, cut, prepare
+from crnn_captcha.training.preparation import (
+    LISTED,
+    check_labels_fit,
+    cut,
+    open_data,
+    pad_drawn,
+    prepare,
+)
 
 MakeData = Callable[..., Path]
 
@@ -166,3 +175,109 @@ def test_many_labels_that_are_too_long_are_counted(
     with pytest.raises(LabelError, match=r"\(needs 9, has 8\) and [23] more\. Fix") as caught:
         check_labels_fit(make_networks(quick_config(), 5).reader, prepared.learning)
     assert str(caught.value).count("needs 9") == LISTED
+
+
+# --- drawn images ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def style(tmp_path: Path) -> Path:
+    """A style of small images and short labels, two characters of which the data lack."""
+    path = tmp_path / "small.toml"
+    path.write_text(
+        'charset = "abyz"\nmin_length = 2\nmax_length = 4\n'
+        "[image]\nheight_px = 32\nwidth_px = 0\nwidth_per_character_px = 20\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_drawn_images_are_mixed_with_the_train_split_alone(
+    captchas: Path, tiny_config: MakeConfig, style: Path
+) -> None:
+    dataset, config = open_dataset(captchas), tiny_config(f"data.synthetic={style}:9")
+    prepared = prepare(dataset, config, skip_broken=False, progress=False)
+    assert prepared.charset.characters == "01abyz"  # of both
+    assert prepared.learning.samples == dataset.samples("train")
+    assert prepared.learning.drawings is not None
+    assert prepared.learning.drawings.count == 9
+    assert len(prepared.learning) == 25 + 5  # in batches of 2
+    assert prepared.validation.samples == dataset.samples("validation")
+    assert prepared.validation.drawings is None
+    assert prepared.learning.label_width == 4
+
+
+def test_without_data_validation_is_drawn_too(tiny_config: MakeConfig, style: Path) -> None:
+    config = tiny_config(f"data.synthetic={style}:40", "data.split_seed=3")
+    dataset = open_data(None, config.data)
+    assert len(dataset.samples("validation")) == 4  # a tenth
+    prepared = prepare(dataset, config, skip_broken=False, progress=False)
+    assert prepared.charset.characters == "abyz"
+    assert prepared.learning.samples == ()
+    assert len(prepared.learning) == 20
+    assert prepared.validation.widths.min() > 0
+    other = open_data(None, change(config, ["data.split_seed=4"]).data).samples("validation")
+    assert other != dataset.samples("validation")
+    assert len(open_data(None, change(config, [f"data.synthetic={style}:1"]).data).source.names())
+
+
+def test_nothing_to_learn_from_is_refused(tiny_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match=r"needs images\. Received: no DATA.*--synthetic"):
+        open_data(None, tiny_config().data)
+
+
+def test_a_given_charset_has_what_is_drawn(
+    captchas: Path, tiny_config: MakeConfig, style: Path
+) -> None:
+    config = tiny_config(f"data.synthetic={style}:9", "data.charset=ab01")
+    with pytest.raises(LabelError, match=r"all characters that are drawn.*lacks 'yz'"):
+        prepare(open_dataset(captchas), config, skip_broken=False, progress=False)
+
+
+def test_drawn_images_are_wide_enough_for_any_label(
+    captchas: Path, tiny_config: MakeConfig, style: Path
+) -> None:
+    style.write_text(style.read_text().replace("max_length = 4", "max_length = 12"))
+    config = tiny_config(f"data.synthetic={style}:9")
+    prepared = prepare(open_dataset(captchas), config, skip_broken=False, progress=False)
+    reader = make_networks(config, prepared.charset.num_classes).reader
+    pad_drawn(reader, prepared.validation)  # nothing is drawn for it
+    assert prepared.validation.drawn_width == 0
+    pad_drawn(reader, prepared.learning)
+    width = prepared.learning.drawn_width
+    steps = [reader.compute_output_shape((1, w, 16, 3))[1] for w in (width - 16, width)]
+    assert steps[0] < 23 <= steps[1]  # twelve of one character need 23
+
+
+def test_drawn_labels_too_long_for_a_fixed_width_are_refused(
+    captchas: Path, quick_config: MakeConfig, style: Path
+) -> None:
+    config = quick_config(f"data.synthetic={style}:9", "pipeline.fixed_width=16")
+    prepared = prepare(open_dataset(captchas), config, skip_broken=False, progress=False)
+    reader = make_networks(config, prepared.charset.num_classes).reader
+    expected = r"neighbours\. Received: 4 for drawn labels of up to 4 characters\. Draw shorter"
+    with pytest.raises(LabelError, match=expected):
+        pad_drawn(reader, prepared.learning)
+
+
+# --- corrected labels -----------------------------------------------------------------------
+
+
+def test_data_are_opened_with_their_corrections(captchas: Path, tiny_config: MakeConfig) -> None:
+    config = tiny_config().data
+    first, second = open_data(captchas, config).samples("train")[:2]
+    corrections = Corrections(
+        (
+            Correction(first.name, first.label, "change", "z"),
+            Correction(second.name, second.label, "drop"),
+        )
+    )
+    labels = {s.name: s.label for s in open_data(captchas, config, corrections).samples("train")}
+    assert labels[first.name] == "z"
+    assert second.name not in labels
+
+
+def test_corrections_without_data_are_refused(tiny_config: MakeConfig) -> None:
+    config = tiny_config("data.synthetic=plain:9").data
+    with pytest.raises(ConfigError, match=r"Corrections are of the labels of DATA\. Received: "):
+        open_data(None, config, Corrections())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,7 @@ from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.errors import ConfigError, DatasetError, RunError
 from crnn_captcha.training import run as run_module
 from crnn_captcha.training.config import PRESETS, change, make_config
-from crnn_captcha.training.run import HISTORY_COLUMNS, RunFolder, best_row, run_config
+from crnn_captcha.training.run import BASE_DIGEST, HISTORY_COLUMNS, RunFolder, best_row, run_config
 
 ROWS = [
     {"epoch": 1, "val_loss": 3.0, "val_exact_match": 0.1, "val_cer": 0.9},
@@ -72,6 +73,26 @@ def test_a_started_run_tells_its_configuration_and_facts(started: RunFolder) -> 
     assert {"python", "machine"} <= set(facts)
 
 
+def test_without_data_none_is_named(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.start(make_config("classic", ["data.synthetic=plain:9"]), None, weights=1)
+    assert folder.facts()["data"] == ""
+    assert folder.load_config().data.synthetic == "plain:9"
+
+
+def test_a_run_tells_what_it_was_started_from(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    config = make_config("classic")
+    folder.start(config, Path("data.zip"), weights=1, base=Path("a.onnx"), base_digest="5ca1ab1e")
+    assert folder.facts()["base"] == str(Path("a.onnx").resolve())
+    assert folder.facts()[BASE_DIGEST] == "5ca1ab1e"
+    assert folder.load_config() == config
+
+
+def test_a_run_from_nothing_says_nothing_of_a_base(started: RunFolder) -> None:
+    assert {"base", BASE_DIGEST} & set(started.facts()) == set()
+
+
 def test_without_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run_module._commit() == "unknown"
@@ -125,6 +146,22 @@ def test_a_new_run_takes_a_preset_and_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("preset", "its", "expected"),
+    [
+        (None, "classic", "classic"),
+        ("standard", "classic", "standard"),
+        (None, "of their own", "standard"),
+    ],
+)
+def test_a_run_from_a_base_takes_its_preset_unless_told(
+    tmp_path: Path, preset: str | None, its: str, expected: str
+) -> None:
+    base = dataclasses.replace(make_config("classic"), preset=its)
+    config = run_config(tmp_path, preset=preset, settings=["seed=3"], resume=False, base=base)
+    assert config == make_config(expected, ["seed=3"], base)
+
+
+@pytest.mark.parametrize(
     ("preset", "settings"),
     [(None, []), ("classic", []), (None, ["seed=5"]), ("classic", ["training.epochs=50"])],
 )
@@ -166,6 +203,23 @@ def test_a_run_keeps_its_corrections(corrected: RunFolder) -> None:
     assert corrected.facts()["corrections"] == CORRECTIONS.digest
     assert corrected.own_corrections() == CORRECTIONS
     assert corrected.own_corrections(CORRECTIONS) == CORRECTIONS
+
+
+def test_a_run_tells_corrections_base_and_what_is_drawn(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.start(
+        make_config("classic", ["data.synthetic=plain:9"]),
+        Path("data.zip"),
+        weights=1,
+        corrections=CORRECTIONS,
+        base=Path("a.onnx"),
+        base_digest="5ca1ab1e",
+    )
+    facts = folder.facts()
+    assert facts["corrections"] == CORRECTIONS.digest
+    assert (facts["base"], facts[BASE_DIGEST]) == (str(Path("a.onnx").resolve()), "5ca1ab1e")
+    assert folder.load_config().data.synthetic == "plain:9"
+    assert folder.own_corrections() == CORRECTIONS
 
 
 def test_a_new_run_takes_those_given(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from crnn_captcha.dataset import open_dataset
-from crnn_captcha.inspection import KINDS, Finding, Inspection, Spread, inspect
+from crnn_captcha.diagnosis import Diagnosis, Finding, Spread, diagnose
+from crnn_captcha.inspection import inspect
 
 # width // stride of `classic`, and of `standard` for its narrowest images: what fits fits both
 TIME_STEPS = min(495 // 16, 64 // 4)
@@ -31,9 +31,10 @@ AUDIT = Path("runs") / "labels"
     help="Time steps of the network: labels that need more are found.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--labels", is_flag=True, help="Look for wrong labels instead, by short trainings.")
 @click.option("--report", metavar="DIR", type=click.Path(path_type=Path),
-              help=f"With --labels: folder of page and trainings (left out: {AUDIT}).")  # fmt: skip
+              help="Write a page with pictures of what was found, and figures, into DIR; with "
+              f"--labels, trainings too (left out: {AUDIT}).")  # fmt: skip
+@click.option("--labels", is_flag=True, help="Look for wrong labels instead, by short trainings.")
 @click.option("--folds", type=click.IntRange(min=2), help="With --labels: parts of the data (4).")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True),
               help="With --labels: train about so long for each part (10).")  # fmt: skip
@@ -44,7 +45,9 @@ AUDIT = Path("runs") / "labels"
               help="With --labels: whose labels to look at (train, with validation).")  # fmt: skip
 @click.option("--skip-broken", is_flag=True, help="With --labels: leave out broken images.")
 @click.option("--resume", is_flag=True, help="With --labels: go on; what is done isn't repeated.")
-def check(data: Path, time_steps: int, as_json: bool, labels: bool, **audit: Any) -> None:
+def check(
+    data: Path, time_steps: int, as_json: bool, report: Path | None, labels: bool, **audit: Any
+) -> None:
     """Look for what would spoil a training on DATA, a zip, a folder or a CSV.
 
     Exits with 1 when something was found that would.
@@ -56,25 +59,37 @@ def check(data: Path, time_steps: int, as_json: bool, labels: bool, **audit: Any
     """
     given = {name: value for name, value in audit.items() if value}
     if labels:
-        _audit(data, as_json=as_json, **given)
+        _audit(data, report or AUDIT, as_json=as_json, **given)
         return
     if given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise click.UsageError(f"These are of --labels: {names}. Add --labels or leave them out.")
-    inspection = inspect(open_dataset(data), time_steps=time_steps, progress=not as_json)
+    if report:
+        from crnn_captcha.reporting import datasheet, page
+
+        page.prepare_report(report)
+    dataset = open_dataset(data)
+    diagnosis = diagnose(inspect(dataset, time_steps=time_steps, progress=not as_json))
+    path = shlex.quote(click.format_filename(data))
+    if report:
+        written = datasheet.write_datasheet(
+            diagnosis, report, dataset=dataset, facts={"path": str(data)}
+        )
     if as_json:
-        click.echo(json.dumps(_to_json(data, inspection)))
+        click.echo(json.dumps({"path": str(data), **diagnosis.to_dict()}))
     else:
-        click.echo("\n".join(_report(data, inspection)))
-    if inspection.spoiling:
+        click.echo("\n".join(_report(path, diagnosis)))
+        if report:
+            click.echo(f"Report: {click.format_filename(written)}")
+    if diagnosis.spoiling:
         raise SystemExit(1)
 
 
 def _audit(
     data: Path,
+    report: Path,
     *,
     as_json: bool,
-    report: Path = AUDIT,
     preset: str | None = None,
     **options: Any,
 ) -> None:
@@ -91,45 +106,47 @@ def _audit(
     click.echo(f"Look at them: {click.format_filename(report / 'review.html')}", err=True)
 
 
-def _to_json(data: Path, inspection: Inspection) -> dict[str, object]:
-    findings = [
-        {
-            "kind": finding.kind,
-            "spoils": KINDS[finding.kind].spoils,
-            "count": len(finding.evidence),
-            "evidence": [asdict(evidence) for evidence in finding.evidence],
-            "advice": KINDS[finding.kind].advice,
-        }
-        for finding in inspection.findings
-    ]
-    return {
-        "path": str(data),
-        "ok": not inspection.spoiling,
-        **asdict(inspection),
-        "findings": findings,
-    }
-
-
-def _report(data: Path, inspection: Inspection) -> Iterator[str]:
-    images = ", ".join(f"{count:,} {split}" for split, count in inspection.images.items())
-    path = shlex.quote(click.format_filename(data))
-    yield f"{path}: {sum(inspection.images.values()):,} images ({images})"
-    characters = sorted(set().union(*inspection.characters.values()))
-    shown = repr("".join(characters))[1:-1]  # repr: an odd character can't disturb the terminal
-    yield f"{len(characters)} characters: {shown or 'none'}"
-    yield from _histogram("label length", "characters", inspection.label_lengths)
-    yield from _histogram("width", "px", inspection.widths)
-    yield from _histogram("height", "px", inspection.heights)
-    for finding in inspection.findings:
+def _report(path: str, diagnosis: Diagnosis) -> Iterator[str]:
+    """What was found, problems first, then what is there, then what to do next."""
+    images = ", ".join(f"{count:,} {split}" for split, count in diagnosis.images.items())
+    yield f"{path}: {sum(diagnosis.images.values()):,} images ({images})"
+    for finding in diagnosis.findings:
         yield from _finding(finding)
     yield ""
-    if inspection.spoiling:
-        kinds = ", ".join(KINDS[finding.kind].title for finding in inspection.spoiling)
-        yield f"Not fit for training yet: {kinds}. Mend that, then check again."
-    elif inspection.images["train"]:
-        yield f"Fit for training. Next: crnn-captcha train {path} --out RUN"
-    else:
-        yield f"Fit for evaluation. Next: crnn-captcha evaluate {path}"
+    yield from _characters(diagnosis)
+    formats = (f"{count:,} {name}" for name, count in diagnosis.formats.items())
+    yield f"formats: {', '.join(formats) or 'none'}"
+    yield from _histogram("label length", "characters", diagnosis.label_lengths)
+    yield from _histogram("width", "px", diagnosis.widths)
+    yield from _histogram("height", "px", diagnosis.heights)
+    yield ""
+    yield diagnosis.summary
+    if not diagnosis.spoiling:
+        train = f"train {path} --out RUN" if diagnosis.images["train"] else f"evaluate {path}"
+        yield f"Next: crnn-captcha {train}"
+
+
+def _finding(finding: Finding) -> Iterator[str]:
+    check = finding.check
+    yield ""
+    yield f"{'PROBLEM' if check.spoils else 'note'}: {check.title} ({len(finding.evidence):,})"
+    for evidence in finding.evidence[:SHOWN]:
+        names = ", ".join(map(repr, evidence.names[:SHOWN]))
+        if more := len(evidence.names[SHOWN:]):
+            names += f" and {more:,} more"
+        yield f"  {names}: {evidence.detail}" if names else f"  {evidence.detail}"
+    if more := len(finding.evidence[SHOWN:]):
+        yield f"  and {more:,} more (all of them: --json)"
+    yield f"  What to do: {check.advice}"
+
+
+def _characters(diagnosis: Diagnosis) -> Iterator[str]:
+    characters = sorted(set().union(*diagnosis.characters.values()))
+    shown = repr("".join(characters))[1:-1]  # repr: an odd character can't disturb the terminal
+    yield f"{len(characters)} characters: {shown or 'none'}"
+    if train := diagnosis.characters["train"]:
+        rarest, commonest = min(train, key=train.__getitem__), max(train, key=train.__getitem__)
+        yield f"in train: {train[rarest]:,} ({rarest!r}) to {train[commonest]:,} ({commonest!r})"
 
 
 def _histogram(title: str, unit: str, spread: Spread | None) -> Iterator[str]:
@@ -139,18 +156,5 @@ def _histogram(title: str, unit: str, spread: Spread | None) -> Iterator[str]:
     yield (f"{title}: {spread.minimum} to {spread.maximum} {unit}, median {spread.median:g}")
     most = max(bin_.count for bin_ in spread.histogram)
     for bin_ in spread.histogram:
-        values = f"{bin_.lowest}-{bin_.highest}" if bin_.highest > bin_.lowest else bin_.lowest
         bar = "#" * round(BAR_WIDTH * bin_.count / most)
-        yield f"  {values:>9} {bin_.count:>7,} {bar}".rstrip()
-
-
-def _finding(finding: Finding) -> Iterator[str]:
-    kind = KINDS[finding.kind]
-    yield ""
-    yield f"{'PROBLEM' if kind.spoils else 'note'}: {len(finding.evidence):,} {kind.title}"
-    for evidence in finding.evidence[:SHOWN]:
-        names = ", ".join(map(repr, evidence.names[:SHOWN]))
-        yield f"  {names}: {evidence.detail}" if names else f"  {evidence.detail}"
-    if len(finding.evidence) > SHOWN:
-        yield f"  and {len(finding.evidence) - SHOWN:,} more (all of them: --json)"
-    yield f"  What to do: {kind.advice}"
+        yield f"  {bin_.name:>9} {bin_.count:>7,} {bar}".rstrip()

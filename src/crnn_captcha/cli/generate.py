@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from crnn_captcha.fonts import Font
     from crnn_captcha.generator import GeneratedImage
 
-CHARSET = "0123456789abcdefghijklmnopqrstuvwxyz"
 SHOWN_FAMILIES = 4
 MORE_FONTS = "More fonts make a better data set: pip install 'crnn-captcha[generate]'"
 
@@ -26,28 +26,42 @@ MORE_FONTS = "More fonts make a better data set: pip install 'crnn-captcha[gener
     default=0,
     show_default=True,
     type=click.IntRange(min=0),
-    help="The same seed, fonts and versions draw the same files.",
+    help="The same seed, style, fonts and versions draw the same files.",
 )
 @click.option("--zip", "as_zip", is_flag=True, help="Write one zip instead of a folder.")
-@click.option("--charset", default=CHARSET, show_default=True, help="Characters of the labels.")
-@click.option("--min-length", default=4, show_default=True, help="Fewest characters of a label.")
-@click.option("--max-length", default=8, show_default=True, help="Most characters of a label.")
+@click.option(
+    "--style",
+    metavar="NAME_OR_FILE",
+    help="How they look: coloured-lines (the default) or another name, or a TOML file. A wrong "
+    "name lists them all.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes that draw (default: one for each core). They change no image.",
+)
+@click.option("--charset", help="Characters of the labels, instead of the style's.")
+@click.option("--min-length", type=int, help="Fewest characters of a label.")
+@click.option("--max-length", type=int, help="Most characters of a label.")
 @click.option(
     "--fonts",
-    "font_folder",
+    "folders",
+    multiple=True,
     metavar="FOLDER",
-    type=click.Path(path_type=Path),
-    help="Draw with the .ttf and .otf files in FOLDER, not with the installed fonts.",
+    help="Draw with the .ttf and .otf files in FOLDER, not with the style's fonts; may be given "
+    "several times.",
 )
 def generate(
     out: Path,
     count: int,
     seed: int,
     as_zip: bool,
-    charset: str,
-    min_length: int,
-    max_length: int,
-    font_folder: Path | None,
+    style: str | None,
+    workers: int | None,
+    charset: str | None,
+    min_length: int | None,
+    max_length: int | None,
+    folders: tuple[str, ...],
 ) -> None:
     """Draw labelled captchas into OUT: data/main/train and, a tenth of them, data/main/test.
 
@@ -57,16 +71,27 @@ def generate(
     """
     from crnn_captcha import generator
     from crnn_captcha.charset import Charset
-    from crnn_captcha.drawing import Style
-    from crnn_captcha.fonts import find_fonts
+    from crnn_captcha.style_files import DEFAULT, load_style
+    from crnn_captcha.styles import FontStyle
+    from crnn_captcha.windows import available_cores
 
-    style = Style(charset=Charset(charset), min_length=min_length, max_length=max_length)
-    fonts = find_fonts(charset, font_folder)
-    images = _with_progress(generator.generate(count, seed, style=style, fonts=fonts), count)
-    written = (generator.write_zip if as_zip else generator.write_folder)(out, images)
+    given: dict[str, Any] = {
+        "charset": None if charset is None else Charset(charset),
+        "min_length": min_length,
+        "max_length": max_length,
+        "fonts": FontStyle(folders, installed=False) if folders else None,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    look = dataclasses.replace(load_style(style or DEFAULT), **changes)
+    fonts = generator.Generator(look).fonts
+    images = generator.generate(
+        count, seed, style=look, fonts=fonts, workers=workers or available_cores()
+    )
+    write = generator.write_zip if as_zip else generator.write_folder
+    written = write(out, _with_progress(images, count))
 
     tests = len(range(1, count, generator.TEST_EVERY))
-    if all(font.path is None for font in fonts):
+    if fonts and all(font.path is None for font in fonts):
         click.echo(f"Drawn with Pillow's built-in font only. {MORE_FONTS}", err=True)
     place = shlex.quote(str(written))
     click.echo(
@@ -87,6 +112,8 @@ def _with_progress(images: Iterator[GeneratedImage], count: int) -> Iterator[Gen
 def _named(fonts: Sequence[Font]) -> str:
     from crnn_captcha.fonts import families
 
+    if not fonts:
+        return "the generator's own font"
     names = list(families(fonts))
     more = f" and {len(names) - SHOWN_FAMILIES} more" if len(names) > SHOWN_FAMILIES else ""
     listed = f"{', '.join(names[:SHOWN_FAMILIES])}{more}"

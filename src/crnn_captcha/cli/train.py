@@ -8,9 +8,14 @@ import click
 
 
 @click.command(short_help="Train a reader on labelled images.")
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", required=False, type=click.Path(path_type=Path))
 @click.option("--out", required=True, metavar="RUN", type=click.Path(path_type=Path),
               help="Run folder: new, empty, or with --resume one to go on with.")  # fmt: skip
+@click.option("--synthetic", metavar="STYLE:COUNT",
+              help="Draw COUNT images of a style to learn from, others each epoch.")  # fmt: skip
+@click.option("--from", "source", metavar="BUNDLE_OR_RUN",
+              help="Start from a trained model: a bundle, a run folder, or 'default', the bundle "
+              "in the package.")  # fmt: skip
 @click.option("--preset", help="What to train: classic, standard (the default) or small.")
 @click.option("--epochs", type=click.IntRange(1), help="Train for at most this many epochs.")
 @click.option("--seed", type=click.IntRange(0), help="The same seed gives the same history.")
@@ -23,8 +28,10 @@ import click
 @click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard into the run.")
 @click.option("--mixed-precision", is_flag=True, help="Compute in 16 bits where that is faster.")
 def train(
-    data: Path,
+    data: Path | None,
     out: Path,
+    synthetic: str | None,
+    source: str | None,
     preset: str | None,
     epochs: int | None,
     seed: int | None,
@@ -35,20 +42,29 @@ def train(
     tensorboard: bool,
     mixed_precision: bool,
 ) -> None:
-    """Trains a reader on DATA's train split and leaves a complete run folder.
+    """Trains a reader on DATA's train split, or on drawn images, and leaves a run folder.
 
     DATA is a zip, a folder or a CSV with `filename,label`. The label of an image is what its file
     name says before the last '-'. A validation split is cut out of the train split; the test
     split is never touched.
 
+    STYLE is a name or a file, as `generate` takes it. Drawn images are mixed with DATA's, and
+    validation stays DATA's own; without DATA, images are drawn for that, too.
+
     Ctrl-C stops after the step under way and leaves a usable run; --resume goes on with it.
+
+    --from starts with what another model has learned, for a new look or new characters, from few
+    images. Pipeline and network are that model's, so images may have any size; all else is the
+    preset's (by default that model's), with a third of its learning rate unless --set gives one.
 
     \b
     Examples:
       crnn-captcha train captchas.zip --out runs/first
       crnn-captcha train captchas.zip --out runs/first --resume
       crnn-captcha train captchas.zip --out runs/classic --preset classic --epochs 20
+      crnn-captcha train others.zip --out runs/others --from runs/first
       crnn-captcha train captchas.zip --out runs/wide --set data.batch_size=64
+      crnn-captcha train --synthetic coloured-lines:20000 --out runs/drawn
     """  # noqa: D301
     from crnn_captcha import training
     from crnn_captcha.corrections import read_corrections
@@ -56,16 +72,25 @@ def train(
     options = {
         "training.epochs": epochs,
         "seed": seed,
+        "data.synthetic": synthetic,
         "training.tensorboard": "true" if tensorboard else None,
         "training.mixed_precision": "true" if mixed_precision else None,
     }
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
-    config = training.run_config(out, preset=preset, settings=[*settings, *given], resume=resume)
+    base = None if source is None else training.read_base(source)
+    config = training.run_config(
+        out,
+        preset=preset,
+        settings=[*settings, *given],
+        resume=resume,
+        base=base.config if base else None,
+    )
     result = training.train(
         data,
         out,
         config,
         corrections=read_corrections(corrections) if corrections else None,
+        base=base,
         resume=resume,
         skip_broken=skip_broken,
     )

@@ -1,52 +1,40 @@
-"""Figures of trainings and evaluations, drawn by Matplotlib without a window.
-
-Every figure is an object of its own: nothing of Matplotlib's global state is used or changed.
-"""
+"""Figures of trainings and evaluations."""
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crnn_captcha.confidence import Calibration, RiskCoverage, calibration
-from crnn_captcha.errors import MissingExtraError
-from crnn_captcha.files import replacing
 from crnn_captcha.metrics import Confusion, wilson_interval
 from crnn_captcha.outcomes import COVERAGES, EvaluationResult, LengthResult, Outcome
+from crnn_captcha.reporting.canvas import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LINE,
+    ORANGE,
+    RED,
+    new_figure,
+    plain,
+    say_nothing,
+    style,
+    whole_numbers,
+)
 from crnn_captcha.wording import describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE = "#2563a8"
-ORANGE = "#d9730d"
-GREEN = "#15803d"
-RED = "#c81e2d"
-INK = "#181f2a"
-GREY = "#646e7d"
-LINE = "#d9dee6"
-
-DPI = 150
 TOP_BARS = 15
 TOP_PAIRS = 60  # substitutions in the heat map
 BINS = 20  # of the histogram of confidences
 
 HISTORY_COLUMNS = ("epoch", "loss", "val_loss", "val_exact_match", "val_cer", "learning_rate")
-
-
-def require_matplotlib() -> None:
-    """Refuses at once what would fail after minutes of work.
-
-    Raises:
-        MissingExtraError: if Matplotlib isn't installed.
-    """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingExtraError("Drawing figures", "train")
 
 
 def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
@@ -68,11 +56,11 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         )
     column = {name: [row[name] for row in history] for name in HISTORY_COLUMNS}
     epochs, marker = column["epoch"], "o" if len(history) < 30 else None
-    figure, axes = _figure(11, 3.6, columns=3)
-    _style(axes[0], "Loss", "epoch", "loss per text")
+    figure, axes = new_figure(11, 3.6, columns=3)
+    style(axes[0], "Loss", "epoch", "loss per text")
     axes[0].plot(epochs, column["loss"], color=GREY, marker=marker, ms=3, label="training")
     axes[0].plot(epochs, column["val_loss"], color=BLUE, marker=marker, ms=3, label="validation")
-    _style(axes[1], "Validation", "epoch", "%")
+    style(axes[1], "Validation", "epoch", "%")
     for name, color, title in (
         ("val_exact_match", GREEN, "exact match"),
         ("val_cer", ORANGE, "CER"),
@@ -84,13 +72,13 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     axes[1].plot([epochs[best]], [share], "*", color=GREEN, ms=11)
     axes[1].set_title(f"Validation: best exact match {share:.1f} %", loc="left", fontsize=11)
     axes[1].set_ylim(0, max(100, *axes[1].get_ylim()))
-    _style(axes[2], "Learning rate", "epoch", "")
+    style(axes[2], "Learning rate", "epoch", "")
     axes[2].step(epochs, column["learning_rate"], color=BLUE, where="mid")
     axes[2].set_ylim(bottom=0)
     for axis in axes[:2]:
         axis.legend(frameon=False, fontsize=9)
     for axis in axes:
-        _whole_numbers(axis)
+        whole_numbers(axis)
     return figure
 
 
@@ -104,12 +92,12 @@ def comparison_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) ->
     Raises:
         MissingExtraError: if Matplotlib isn't installed.
     """
-    figure, (axis,) = _figure(8, 4.6)
-    _style(axis, "Exact match on validation", "minutes of training", "%")
+    figure, (axis,) = new_figure(8, 4.6)
+    style(axis, "Exact match on validation", "minutes of training", "%")
     for name, history in histories.items():
         minutes = [seconds / 60 for seconds in accumulate(row["seconds"] for row in history)]
         shares = [100 * row["val_exact_match"] for row in history]
-        axis.plot(minutes, shares, marker="o", ms=3, label=_plain(name))
+        axis.plot(minutes, shares, marker="o", ms=3, label=plain(name))
     axis.set_ylim(bottom=0)
     axis.legend(frameon=False, fontsize=9, loc="lower right")
     return figure
@@ -124,8 +112,8 @@ def length_bars(by_length: Sequence[LengthResult]) -> Figure:
     """
     if not by_length:
         raise ValueError("Bars by label length need at least one length. Received: none.")
-    figure, (axis,) = _figure(6.4, 3.8)
-    _style(axis, "Exact match by label length (95 % interval)", "characters in the label", "%")
+    figure, (axis,) = new_figure(6.4, 3.8)
+    style(axis, "Exact match by label length (95 % interval)", "characters in the label", "%")
     shares = [100 * row.exact_match for row in by_length]
     lows = [100 * (row.exact_match - row.interval.low) for row in by_length]
     highs = [100 * (row.interval.high - row.exact_match) for row in by_length]
@@ -146,11 +134,11 @@ def confusion_bars(confusions: Sequence[Confusion]) -> Figure:
         MissingExtraError: if Matplotlib isn't installed.
     """
     rows = confusions[:TOP_BARS][::-1]  # bars are stacked upwards
-    figure, (axis,) = _figure(6.4, 1.4 + 0.26 * max(4, len(rows)))
-    _style(axis, "Confusions that cost most", "", "")
+    figure, (axis,) = new_figure(6.4, 1.4 + 0.26 * max(4, len(rows)))
+    style(axis, "Confusions that cost most", "", "")
     axis.grid(visible=False)
     if not rows:
-        return _say_nothing(figure, axis, "no confusions: every text is right")
+        return say_nothing(figure, axis, "no confusions: every text is right")
     places = range(len(rows))
     axis.barh(places, [row.edits for row in rows], 0.7, color="#f1b9bd", label="edits")
     axis.barh(
@@ -160,9 +148,9 @@ def confusion_bars(confusions: Sequence[Confusion]) -> Figure:
         color=RED,
         label="texts whose only fault it is",
     )
-    axis.set_yticks(places, [_plain(describe(row)) for row in rows])
+    axis.set_yticks(places, [plain(describe(row)) for row in rows])
     axis.legend(frameon=False, fontsize=9, loc="lower right")
-    _whole_numbers(axis)
+    whole_numbers(axis)
     return figure
 
 
@@ -176,17 +164,17 @@ def confusion_map(confusions: Sequence[Confusion]) -> Figure:
     pairs = pairs[:TOP_PAIRS]
     rows = sorted({c.label for c in pairs})
     columns = sorted({c.text for c in pairs})
-    figure, (axis,) = _figure(6.4, 5.6)
-    _style(axis, "Which character was read as which", "read", "actual")
+    figure, (axis,) = new_figure(6.4, 5.6)
+    style(axis, "Which character was read as which", "read", "actual")
     axis.grid(visible=False)
     if not pairs:
-        return _say_nothing(figure, axis, "no character was read as another")
+        return say_nothing(figure, axis, "no character was read as another")
     counts = [[0] * len(columns) for _ in rows]
     for pair in pairs:
         counts[rows.index(pair.label)][columns.index(pair.text)] = pair.edits
     image = axis.imshow(counts, cmap="Reds", vmin=0, aspect="auto")
-    axis.set_xticks(range(len(columns)), [*map(_plain, columns)], fontsize=9)
-    axis.set_yticks(range(len(rows)), [*map(_plain, rows)], fontsize=9)
+    axis.set_xticks(range(len(columns)), [*map(plain, columns)], fontsize=9)
+    axis.set_yticks(range(len(rows)), [*map(plain, rows)], fontsize=9)
     most = max(pair.edits for pair in pairs)
     for i, row in enumerate(counts):
         for j, count in enumerate(row):
@@ -206,12 +194,12 @@ def confidence_figure(outcomes: Sequence[Outcome]) -> Figure:
         MissingExtraError: if Matplotlib isn't installed.
     """
     read = [outcome for outcome in outcomes if not outcome.broken]
-    figure, (left, right) = _figure(9.6, 3.8, columns=2)
-    _style(left, "Confidence of right and wrong texts", "confidence", "texts")
-    _style(right, "Can it be taken at its word?", "confidence", "share that is right")
+    figure, (left, right) = new_figure(9.6, 3.8, columns=2)
+    style(left, "Confidence of right and wrong texts", "confidence", "texts")
+    style(right, "Can it be taken at its word?", "confidence", "share that is right")
     if not read:
-        _say_nothing(figure, left, "no image could be read")
-        return _say_nothing(figure, right, "no image could be read")
+        say_nothing(figure, left, "no image could be read")
+        return say_nothing(figure, right, "no image could be read")
     groups = [[o.confidence for o in read if o.right is hit] for hit in (True, False)]
     names = [f"right ({len(groups[0]):,})", f"wrong ({len(groups[1]):,})"]
     edges = [i / BINS for i in range(BINS + 1)]
@@ -229,8 +217,8 @@ def risk_coverage_figure(found: RiskCoverage) -> Figure:
     Raises:
         MissingExtraError: if Matplotlib isn't installed.
     """
-    figure, (axis,) = _figure(6.4, 3.8)
-    _style(axis, "If only the surest are read", "images read, the surest first (%)", "right (%)")
+    figure, (axis,) = new_figure(6.4, 3.8)
+    style(axis, "If only the surest are read", "images read, the surest first (%)", "right (%)")
     coverages = [100 * point.coverage for point in found.points]
     shares = [100 * point.exact_match for point in found.points]
     ideal = [min(100, 100 * shares[-1] / coverage) for coverage in coverages]
@@ -275,36 +263,6 @@ def evaluation_figures(result: EvaluationResult) -> dict[str, Figure]:
     }
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG, whole or not at all; the same data makes the same bytes."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
-
-
-def _figure(width: float, height: float, *, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of so many inches, and its axes in a row."""
-    require_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
-    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure, [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
-
-
-def _style(axis: Axes, title: str, x: str, y: str) -> None:
-    axis.set_title(title, loc="left", fontsize=11, color=INK)
-    axis.set_xlabel(x, color=GREY)
-    axis.set_ylabel(y, color=GREY)
-    axis.grid(axis="y", color=LINE, lw=0.8)
-    axis.set_axisbelow(True)
-    axis.tick_params(colors=GREY, labelcolor=INK, length=0)
-    axis.spines[:].set_visible(False)
-    axis.spines["bottom"].set(visible=True, color=LINE)
-
-
 def _reliability(axis: Axes, found: Calibration) -> None:
     """How often each confidence is right: bins with their 95 % intervals and their counts."""
     bins = [b for b in found.bins if b.count]
@@ -331,24 +289,6 @@ def _reliability(axis: Axes, found: Calibration) -> None:
     axis.set_xlabel("confidence, and the texts in each tenth", color=GREY)
     axis.set_ylim(-0.14, 1.04)
     axis.legend(frameon=False, fontsize=9, loc="upper left")
-
-
-def _whole_numbers(axis: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def _say_nothing(figure: Figure, axis: Axes, why: str) -> Figure:
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.text(0.5, 0.5, why, ha="center", va="center", color=GREY, transform=axis.transAxes)
-    return figure
-
-
-def _plain(text: str) -> str:
-    """Text that Matplotlib doesn't take for a formula."""
-    return text.replace("$", r"\$")
 
 
 def _or_low(value: float) -> float:

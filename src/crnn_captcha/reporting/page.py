@@ -1,15 +1,9 @@
-"""The report of an evaluation: one page that needs nothing else, and its parts as files.
-
-Whatever comes from a data set (names, labels, texts) is escaped, pictures are written into the
-page, and it holds no script and loads nothing.
-"""
+"""The report of an evaluation: one page that needs nothing else, and its parts as files."""
 
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 from crnn_captcha.dataset import Sample
@@ -17,12 +11,9 @@ from crnn_captcha.errors import RunError
 from crnn_captcha.evaluation import Files
 from crnn_captcha.files import write_bytes, write_text
 from crnn_captcha.outcomes import EvaluationResult, Outcome
-from crnn_captcha.reporting.figures import (
-    evaluation_figures,
-    require_matplotlib,
-    save_figure,
-    training_curves,
-)
+from crnn_captcha.reporting.canvas import require_matplotlib, save_figure
+from crnn_captcha.reporting.figures import evaluation_figures, training_curves
+from crnn_captcha.reporting.markup import data_uri, document, marked, table, text
 from crnn_captcha.reporting.showcase import (
     Pixels,
     ShowcaseEntry,
@@ -45,29 +36,6 @@ CAPTIONS = {
     "confusions": "The confusions that cost most",
     "confusion-map": "Which character was read as which",
 }
-
-STYLE = """
-body { margin: 0; background: #f3f5f8; color: #181f2a; font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 24px 16px 64px; }
-h1 { margin: 0; font-size: 28px; } h2 { margin: 40px 0 12px; font-size: 20px; }
-.facts { color: #646e7d; margin: 4px 0 20px; }
-.cards { display: flex; flex-wrap: wrap; gap: 12px; }
-.card, figure, table { background: #fff; border: 1px solid #d9dee6; border-radius: 10px; }
-.card { flex: 1 1 150px; padding: 12px 16px; color: #646e7d; font-size: 14px; }
-.card b { display: block; color: #181f2a; font-size: 28px; font-weight: 600; }
-.figures { display: grid; gap: 12px;
- grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); }
-figure { margin: 0; padding: 12px; } figure img { width: 100%; }
-.wrap { overflow-x: auto; margin: 0 0 16px; }
-table { border-collapse: separate; border-spacing: 0; }
-th, td { padding: 6px 14px; text-align: left; border-bottom: 1px solid #eceff3; }
-th { color: #646e7d; font-weight: 500; font-size: 14px; } tr:last-child td { border: 0; }
-td img { display: block; max-width: 300px; max-height: 90px; border: 1px solid #d9dee6; }
-.text { font: 20px ui-monospace, monospace; letter-spacing: 2px; white-space: pre; }
-.text i { font-style: normal; border-radius: 3px; padding: 1px 2px; }
-.actual i { background: #dcf3e4; color: #15803d; } .read i { background: #fce1e2; color: #c81e2d; }
-.right { color: #15803d; } .wrong { color: #c81e2d; }
-"""
 
 
 def prepare_report(directory: Path) -> None:
@@ -165,42 +133,27 @@ def render_page(
         title: the page's headline.
         facts: what was evaluated.
     """
-    known = " · ".join(f"{_text(name)}: {_text(value)}" for name, value in facts.items())
     figures = "".join(
-        f'<figure><img alt="{CAPTIONS[name]}" src="{_data_uri(data)}"></figure>\n'
+        f'<figure><img alt="{CAPTIONS[name]}" src="{data_uri(data)}"></figure>\n'
         for name, data in pictures.items()
     )
-    tables = "".join(_table(header, rows) for header, rows in result.tables())
+    tables = "".join(table(header, rows) for header, rows in result.tables())
     shown = "".join(
-        f"<h2>{_text(name)}: {len(rows)} of {_count(result, rows[0][0].right):,}</h2>\n"
+        f"<h2>{text(name)}: {len(rows)} of {_count(result, rows[0][0].right):,}</h2>\n"
         f"{_examples(rows)}"
         for name, rows in examples.items()
         if rows
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_text(title)}</title>
-<style>{STYLE}</style>
-</head>
-<body><main>
-<h1>{_text(title)}</h1>
-<p class="facts">{known}</p>
-<div class="cards">
+    body = f"""<div class="cards">
 {_cards(result)}</div>
-<p>{_text(result.summary)}</p>
-<p>{_text(result.coverage_summary)}</p>
+<p>{text(result.summary)}</p>
+<p>{text(result.coverage_summary)}</p>
 <h2>Figures</h2>
 <div class="figures">
 {figures}</div>
 <h2>Tables</h2>
-{tables}{shown}</main></body>
-</html>
-"""
+{tables}{shown}"""
+    return document(title, facts, body)
 
 
 def spread(outcomes: Sequence[Outcome], count: int) -> list[Outcome]:
@@ -234,14 +187,6 @@ def _cards(result: EvaluationResult) -> str:
     return "".join(f'<div class="card"><b>{value}</b>{name}</div>\n' for value, name in cards)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>\n" for row in rows
-    )
-    return f'<div class="wrap"><table>\n<tr>{head}</tr>\n{body}</table></div>\n'
-
-
 def _examples(rows: Sequence[tuple[Outcome, ShowcaseEntry]]) -> str:
     head = ("image", "what the network sees", "actual", "read", "", "confidence")
     cells = "".join(f"<th>{cell}</th>" for cell in head)
@@ -250,33 +195,17 @@ def _examples(rows: Sequence[tuple[Outcome, ShowcaseEntry]]) -> str:
 
 
 def _example(outcome: Outcome, entry: ShowcaseEntry) -> str:
-    name = _text(outcome.name)
+    name = text(outcome.name)
     pairs = align(outcome.label, outcome.text)
     verdict = (
         '<span class="right">✓ right</span>' if outcome.right
         else '<span class="wrong">✗ wrong</span>'
     )  # fmt: skip
     return (
-        f'<tr><td><img alt="{name}" title="{name}" src="{_data_uri(png(entry.image))}"></td>'
+        f'<tr><td><img alt="{name}" title="{name}" src="{data_uri(png(entry.image))}"></td>'
         f'<td><img alt="what the network sees" '
-        f'src="{_data_uri(png(network_view(entry.prepared)))}"></td>'
-        f'<td class="text actual">{_marked((a, ok) for a, _, ok in pairs)}</td>'
-        f'<td class="text read">{_marked((b, ok) for _, b, ok in pairs)}</td>'
+        f'src="{data_uri(png(network_view(entry.prepared)))}"></td>'
+        f'<td class="text actual">{marked((a, ok) for a, _, ok in pairs)}</td>'
+        f'<td class="text read">{marked((b, ok) for _, b, ok in pairs)}</td>'
         f"<td>{verdict}</td><td>{percent(outcome.confidence)}</td></tr>\n"
     )
-
-
-def _marked(characters: Iterable[tuple[str, bool]]) -> str:
-    """Characters with the wrong ones marked; a gap where one was left out or added."""
-    return "".join(
-        _text(character) if ok else f"<i>{_text(character) or ' '}</i>"
-        for character, ok in characters
-    )
-
-
-def _text(text: str) -> str:
-    return escape(printable(text))
-
-
-def _data_uri(data: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(data).decode()}"

@@ -55,11 +55,13 @@ from crnn_captcha.training.loop import TrainingResult, train
 from crnn_captcha.training.losses import ctc_loss
 from crnn_captcha.training.model import Networks, make_networks
 from crnn_captcha.training.run import run_config
+from crnn_captcha.training.transfer import Base, read_base
 
 __all__ = [
     "DEFAULT_PRESET",
     "PRESETS",
     "Audit",
+    "Base",
     "CaptchaDataGenerator",
     "Comparison",
     "Config",
@@ -71,6 +73,7 @@ __all__ = [
     "export",
     "make_config",
     "make_networks",
+    "read_base",
     "run_config",
     "train",
 ]

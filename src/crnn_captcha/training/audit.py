@@ -13,9 +13,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
-from crnn_captcha.charset import Charset
 from crnn_captcha.corrections import Corrections
-from crnn_captcha.dataset import Dataset, Sample, fold_of, open_dataset
+from crnn_captcha.dataset import Dataset, Sample, fold_of
 from crnn_captcha.decoding import DEFAULT_BEAM, ctc_log_likelihood, decode, log_softmax
 from crnn_captcha.errors import ConfigError, DatasetError, ImageError, PreprocessingError
 from crnn_captcha.files import write_text
@@ -26,7 +25,7 @@ from crnn_captcha.reporting.review import write_review
 from crnn_captcha.suspects import HeldOut, Suspect, rank
 from crnn_captcha.training.budget import check_free, check_minutes, train_within
 from crnn_captcha.training.config import Config
-from crnn_captcha.training.preparation import cut
+from crnn_captcha.training.preparation import charset_of, open_data
 from crnn_captcha.training.run import RunFolder
 from crnn_captcha.wording import markdown_table, percent
 
@@ -125,7 +124,7 @@ def audit_labels(
     if folds < 2:
         raise ConfigError(f"The folds of an audit are 2 or more. Received: {folds}.")
     check_free(out / RUNS, "audit", resume=resume)
-    raw = open_dataset(data, **cut(config.data))
+    raw = open_data(data, config.data)
     corrections = corrections or Corrections()
     dataset = corrections.apply(raw)
     parts = _parts(dataset, folds, split)
@@ -221,10 +220,8 @@ def _check_same(folder: RunFolder, held_out: Corrections) -> None:
 
 def _with_charset(config: Config, dataset: Dataset) -> Config:
     """All networks know all characters, also those that only the labels of one fold have."""
-    if config.data.charset:
-        return config
     samples = (*dataset.samples("train"), *dataset.samples("validation"))
-    characters = Charset.from_labels(sample.label for sample in samples).characters
+    characters = charset_of(samples, config).characters
     return dataclasses.replace(config, data=dataclasses.replace(config.data, charset=characters))
 
 

@@ -6,6 +6,7 @@ is data only; loading one runs no code.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from collections.abc import Sequence
@@ -82,6 +83,14 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             f"All checkpoints in {folder} are damaged. The best model so far is untouched; "
             "train again into another folder."
         )
+    return None
+
+
+def peek_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None; changes nothing: it may be another's run."""
+    for path in _newest_first(folder):
+        with contextlib.suppress(Exception):  # as in `load_checkpoint`, or it was just removed
+            return _load(path)
     return None
 
 

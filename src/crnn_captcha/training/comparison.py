@@ -25,7 +25,8 @@ from crnn_captcha.metrics import Interval, sign_test
 from crnn_captcha.outcomes import EvaluationResult
 from crnn_captcha.progress import say
 from crnn_captcha.recognizer import Recognizer
-from crnn_captcha.reporting.figures import comparison_curves, save_figure
+from crnn_captcha.reporting.canvas import save_figure
+from crnn_captcha.reporting.figures import comparison_curves
 from crnn_captcha.training.budget import check_free, check_minutes, train_within
 from crnn_captcha.training.config import Config, change, make_config
 from crnn_captcha.training.preparation import cut

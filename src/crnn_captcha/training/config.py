@@ -13,7 +13,9 @@ import msgspec
 
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.letters import Typesetting
-from crnn_captcha.preprocessing import Pipeline, Stage
+from crnn_captcha.pipelines import PIPELINES
+from crnn_captcha.preprocessing import Pipeline
+from crnn_captcha.synthetic import parse_synthetic
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class DataConfig:
     """Where batches come from.
 
     Attributes:
-        charset: the characters to learn; empty: those of the labels.
+        charset: the characters to learn; empty: those of the labels, and of what is drawn.
+        synthetic: images that are drawn to learn from, `STYLE:COUNT` an epoch; empty: none.
         validation_fraction: share of the train split that is cut out for validation.
         split_seed: of that cut; apart from the training's seed, so that several trainings can be
             compared on the same images.
@@ -34,6 +37,7 @@ class DataConfig:
     """
 
     charset: str = ""
+    synthetic: str = ""
     validation_fraction: float = 0.1
     split_seed: int = 0
     batch_size: int = 32
@@ -44,6 +48,8 @@ class DataConfig:
     cache_mib: int = 2048
 
     def __post_init__(self) -> None:
+        if self.synthetic:
+            parse_synthetic(self.synthetic)
         _require(0 < self.validation_fraction < 1, "data.validation_fraction", "between 0 and 1")
         _require(self.batch_size >= 1, "data.batch_size", "at least 1")
         _require(self.workers >= 0, "data.workers", "at least 0")
@@ -227,17 +233,7 @@ def _require(holds: bool, name: str, rule: str) -> None:
 
 CLASSIC = Config(
     preset="classic",
-    pipeline=Pipeline(
-        (
-            Stage("grayscale"),
-            Stage("median_blur", {"size": 3}),
-            Stage("clahe", {"clip_limit": 2.0, "tiles": 8}),
-            Stage("adaptive_threshold", {"block": 15, "c": 3}),
-            Stage("opening", {"size": 2}),
-            Stage("resize_height", {"height": 50, "max_width": 495}),
-        ),
-        fixed_width=495,
-    ),
+    pipeline=PIPELINES["classic"],
     augmentation=AugmentationConfig(
         rotation_degrees=2, translation_x=0.02, translation_y=0.05, zoom=0.05
     ),
@@ -245,24 +241,15 @@ CLASSIC = Config(
 
 STANDARD = Config(
     preset="standard",
-    pipeline=Pipeline(
-        (
-            Stage("crop_ink"),
-            Stage("narrow_gaps", {"gap": 6}),
-            Stage("add_ink"),
-            Stage("resize_height", {"height": 32, "min_width": 64, "max_width": 640}),
-            Stage("invert"),
-        ),
-        width_multiple=16,
-    ),
+    pipeline=PIPELINES["standard"],
     data=DataConfig(like_widths=True),
-    letters=Typesetting(share=0.8, mix=0.5, turn_degrees=12, resize=0.12, shift=0.06),
+    letters=Typesetting(share=0.8, turn_degrees=8, resize=0.08, shift=0.04),
     model=ModelConfig(
         backbone="resnet_fine",
-        filters=(24, 64, 128, 192, 256),
+        filters=(24, 64, 128, 192, 192, 256),
         context=True,
         units=(128, 128),
-        dropout=0.2,
+        dropout=0.3,
         ctc_shortcut=0.3,
     ),
     augmentation=AugmentationConfig(
@@ -275,7 +262,7 @@ STANDARD = Config(
     ),  # nothing that cuts off ink: the image ends where the ink does
     optimizer=OptimizerConfig(
         name="adamw",
-        learning_rate=1.5e-3,
+        learning_rate=1.2e-3,
         weight_decay=0.05,
         clip_norm=5.0,
         schedule="cosine",
@@ -297,23 +284,56 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
 DEFAULT_PRESET = "standard"
 
 
-def make_config(preset: str, settings: Sequence[str] = ()) -> Config:
+# Of a preset's learning rate, where a training starts from a trained model: enough to learn what is
+# new, not so much that what is known is lost before it is needed again.
+FINE_TUNING_RATE = 1 / 3
+
+
+def make_config(preset: str, settings: Sequence[str] = (), base: Config | None = None) -> Config:
     """The configuration of a preset with some values set.
 
     Args:
         preset: a name of `PRESETS`.
         settings: as `change` takes them.
+        base: of a trained model to start from: pipeline and network are its own, the learning
+            rate is the preset's times `FINE_TUNING_RATE` unless it is set.
 
     Example:
         >>> make_config("classic", ["training.epochs=3", "model.filters=[8, 16]"]).training.epochs
         3
 
     Raises:
-        ConfigError: if the preset, a key or a value isn't known.
+        ConfigError: if the preset, a key or a value isn't known, or isn't that of `base`.
     """
     if preset not in PRESETS:
         raise ConfigError(f"A preset is one of {', '.join(PRESETS)}. Received: '{preset}'.")
-    return change(PRESETS[preset], settings)
+    config = PRESETS[preset]
+    if base is None:
+        return change(config, settings)
+    rate = config.optimizer.learning_rate * FINE_TUNING_RATE
+    optimizer = dataclasses.replace(config.optimizer, learning_rate=rate)
+    config = dataclasses.replace(
+        config, pipeline=base.pipeline, model=base.model, optimizer=optimizer
+    )
+    config = change(config, settings)
+    check_starts_from(config, base)
+    return config
+
+
+def check_starts_from(config: Config, base: Config) -> None:
+    """Makes sure that a training's network is that of the trained model it starts from.
+
+    Raises:
+        ConfigError: if pipeline or network differ, but for what only counts in training.
+    """
+    ours, its = (dataclasses.asdict(c.model) | {"pipeline": c.pipeline} for c in (config, base))
+    free = {"dropout", "ctc_shortcut"}
+    if others := [key for key in its.keys() - free if ours[key] != its[key]]:
+        names = sorted(key if key == "pipeline" else f"model.{key}" for key in others)
+        raise ConfigError(
+            "A training that starts from a trained model has its pipeline and network. Received: "
+            f"another {', '.join(names)}. Leave that out, or train without --from."
+        )
 
 
 def change(config: Config, settings: Sequence[str]) -> Config:

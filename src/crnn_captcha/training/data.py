@@ -6,7 +6,8 @@ from typing import Any
 
 import keras
 
-from crnn_captcha.batches import Batch, Batches
+from crnn_captcha.batches import Batches
+from crnn_captcha.streams import Batch
 
 
 class CaptchaDataGenerator(keras.utils.PyDataset):

@@ -6,20 +6,20 @@ import contextlib
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from crnn_captcha.batches import WaitingTime
+from crnn_captcha.batches import Batches
 from crnn_captcha.charset import BLANK
-from crnn_captcha.dataset import Sample
 from crnn_captcha.decoding import ctc_log_likelihood, greedy_decode, log_softmax
 from crnn_captcha.errors import RunError
 from crnn_captcha.files import replacing
 from crnn_captcha.metrics import cer, exact_match
 from crnn_captcha.progress import say
+from crnn_captcha.streams import WaitingTime
 from crnn_captcha.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.model import Networks, compiled
@@ -53,7 +53,7 @@ class Epochs:
         self.networks = networks
         self.prepared = prepared
         self.progress = progress
-        self.state = State(data=_fingerprint(prepared.learning.samples))
+        self.state = State(data=_fingerprint(prepared.learning))
         self._read = compiled(networks.reader)
         self._steps = len(prepared.learning)
 
@@ -76,15 +76,15 @@ class Epochs:
             self.folder.write_history(self.state.history)
         return reason, watch.stopping
 
-    def restore(self) -> None:
-        """Takes up the newest checkpoint of the run, if there is one.
+    def restore(self) -> bool:
+        """Takes up the newest checkpoint of the run. Returns whether there is one.
 
         Raises:
             RunError: if the data changed, or no checkpoint can be used.
         """
         checkpoint = load_checkpoint(self.folder.checkpoints)
         if checkpoint is None:
-            return
+            return False
         try:
             state = State(**checkpoint.state)
         except TypeError as error:
@@ -101,6 +101,7 @@ class Epochs:
             variable.assign(array)
         self.state = state
         self.folder.write_history(state.history)
+        return True
 
     def _does_not_fit(self) -> RunError:
         return RunError(
@@ -193,7 +194,7 @@ class Epochs:
     def _finish_epoch(self, watch: Watch) -> None:
         """Validates, writes the row, keeps the best, and moves on to the next epoch."""
         state, training = self.state, self.config.training
-        val_loss, val_exact_match, val_cer = self._validate()
+        val_loss, val_exact_match, val_cer = self.validate()
         seconds, waited = watch.clock()
         row = {
             "epoch": state.epoch + 1,
@@ -235,7 +236,7 @@ class Epochs:
             rate.assign(rate * optimizer.plateau_factor)
             state.stale = 0
 
-    def _validate(self) -> tuple[float, float, float]:
+    def validate(self) -> tuple[float, float, float]:
         """CTC loss, exact match and CER on the validation split, decoded as reading decodes."""
         losses: list[float] = []
         labels: list[str] = []
@@ -269,8 +270,10 @@ class Epochs:
         )
 
 
-def _fingerprint(samples: Sequence[Sample]) -> str:
-    names = "\n".join(f"{sample.name}\t{sample.label}" for sample in samples)
+def _fingerprint(batches: Batches) -> str:
+    names = "\n".join(f"{sample.name}\t{sample.label}" for sample in batches.samples)
+    if batches.drawings:
+        names += f"\n{batches.drawings.fingerprint}"
     return hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()
 
 

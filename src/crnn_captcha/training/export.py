@@ -8,7 +8,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,23 @@ from numpy.typing import NDArray
 from crnn_captcha.batches import Batches
 from crnn_captcha.bundle import Bundle, BundleMetadata, write_bundle
 from crnn_captcha.charset import Charset
-from crnn_captcha.dataset import Dataset, open_dataset
+from crnn_captcha.dataset import Dataset
 from crnn_captcha.decoding import Logits, greedy_decode
 from crnn_captcha.errors import DatasetError, ExportError, RunError
 from crnn_captcha.recognizer import Recognizer
+from crnn_captcha.synthetic import DrawnSource
 from crnn_captcha.temperature import TemperatureFit, fit_temperature
+from crnn_captcha.training.checkpoint import peek_checkpoint
 from crnn_captcha.training.config import Config
-from crnn_captcha.training.model import compiled, make_networks
-from crnn_captcha.training.preparation import cut
+from crnn_captcha.training.description import Weights, describe_network
+from crnn_captcha.training.model import (
+    SHORTCUT,
+    Networks,
+    compiled,
+    full_precision,
+    make_networks,
+)
+from crnn_captcha.training.preparation import open_data
 from crnn_captcha.training.quantization import CALIBRATION_IMAGES, Quantized, quantize
 from crnn_captcha.training.run import RunFolder, best_row
 
@@ -77,7 +86,8 @@ def export(
     config = folder.load_config()
     dataset = data if isinstance(data, Dataset) else _open_data(data, folder, config)
     charset = Charset(config.data.charset)
-    reader = load_reader(folder, config, charset)
+    networks = load_networks(folder, config, charset)
+    reader = networks.reader
     metadata = BundleMetadata(charset, config.pipeline, training_facts(folder, config))
     bundle = Bundle(to_onnx(reader), metadata)
     batches = Batches(
@@ -91,13 +101,17 @@ def export(
             f"images. Received: {agreement:.2%}. Nothing was written. Please report this, with the "
             "versions in config.toml."
         )
-    quantized = _quantized(bundle, dataset, batches, logits) if int8 else None
-    if quantized:
+    quantized = None
+    if int8:  # no weights are left in it to start another training from
+        quantized = _quantized(bundle, dataset, batches, logits)
         facts = dataclasses.asdict(quantized)
         facts.pop("graph")
         metadata = dataclasses.replace(metadata, training={**metadata.training, "quantized": facts})
         bundle = Bundle(quantized.graph, metadata)
         logits = _logits(Recognizer(bundle), batches)
+    else:
+        weights = Weights(config.model, reader.get_weights(), load_shortcut(folder, networks))
+        bundle = Bundle(describe_network(bundle.graph, reader, weights), metadata)
     labels = [batches.samples[position].label for position in logits]
     fit = fit_temperature([scores[0] for scores in logits.values()], labels, charset)
     write_bundle(Path(out), bundle.graph, _calibrated(metadata, fit))
@@ -107,7 +121,7 @@ def export(
 def training_facts(folder: RunFolder, config: Config) -> dict[str, object]:
     """What a bundle says about its training: preset, seed, best epoch, figures, versions."""
     facts = folder.facts()
-    private = {"data"}  # where the data lay on somebody's disk is nobody's business
+    private = {"data", "base"}  # where things lay on somebody's disk is nobody's business
     best = best_row(folder.read_history(), config.training.monitor)
     return {
         "preset": config.preset,
@@ -120,7 +134,14 @@ def training_facts(folder: RunFolder, config: Config) -> dict[str, object]:
 
 
 def load_reader(folder: RunFolder, config: Config, charset: Charset) -> keras.Model:
+    """The reader of `load_networks`."""
+    return load_networks(folder, config, charset).reader
+
+
+def load_networks(folder: RunFolder, config: Config, charset: Charset) -> Networks:
     """The best model of a run: built from the configuration, only weights read from the file.
+
+    The CTC shortcut isn't part of it, and is as it was before training.
 
     Raises:
         RunError: if there is none, or it doesn't fit the configuration.
@@ -130,15 +151,38 @@ def load_reader(folder: RunFolder, config: Config, charset: Charset) -> keras.Mo
             f"{folder.path} holds no model yet. Go on with its training by --resume until the "
             "first epoch is done."
         )
-    with _full_precision():
-        reader = make_networks(config, charset.num_classes).reader
+    with full_precision():
+        networks = make_networks(config, charset.num_classes)
     try:
-        reader.load_weights(folder.best_model)
+        networks.reader.load_weights(folder.best_model)
     except (ValueError, OSError, KeyError, BadZipFile) as error:
         raise RunError(
             f"{folder.best_model} doesn't fit the configuration beside it: {error}"
         ) from error
-    return reader
+    return networks
+
+
+def load_shortcut(folder: RunFolder, networks: Networks) -> list[NDArray[np.float32]]:
+    """Kernel and bias of a run's CTC shortcut, from its newest checkpoint.
+
+    Args:
+        folder: of the run.
+        networks: by `load_networks`.
+
+    Returns:
+        Float32 (features, num_classes) and (num_classes,); nothing where there is no shortcut, or
+        no checkpoint that fits.
+    """
+    variables = networks.learner.variables
+    paths = [variable.path for variable in variables]
+    checkpoint = peek_checkpoint(folder.checkpoints) if SHORTCUT[0] in paths else None
+    if checkpoint is None:
+        return []
+    arrays = checkpoint.arrays[: len(variables)]  # the optimizer's come after them
+    if [array.shape for array in arrays] != [tuple(v.shape) for v in variables]:
+        return []
+    shortcut = [np.asarray(arrays[paths.index(path)], np.float32) for path in SHORTCUT]
+    return shortcut if all(np.isfinite(array).all() for array in shortcut) else []
 
 
 def to_onnx(reader: keras.Model) -> bytes:
@@ -215,7 +259,8 @@ def _quantized(
     def scores(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return Recognizer(Bundle(graph, bundle.metadata)).logits(images)
 
-    samples = dataset.samples("train")
+    drawn = isinstance(dataset.source, DrawnSource)  # it has nothing but images to validate with
+    samples = dataset.samples("validation" if drawn else "train")
     chosen = np.random.default_rng(0).permutation(len(samples))[:CALIBRATION_IMAGES]
     learning = Batches(dataset, [samples[i] for i in chosen], bundle.metadata.pipeline, charset)
     whole = [i for i, broken in enumerate(learning.measure()) if broken is None]
@@ -240,26 +285,16 @@ def _calibrated(metadata: BundleMetadata, fit: TemperatureFit) -> BundleMetadata
 
 
 def _open_data(path: str | Path | None, folder: RunFolder, config: Config) -> Dataset:
-    where = Path(path or folder.facts().get("data", ""))
+    known = str(path or folder.facts().get("data", ""))
+    if not known and config.data.synthetic:  # learned from drawn images alone
+        return open_data(None, config.data)
+    where = Path(known)
     if not where.exists():
         raise DatasetError(
             f"An export is checked on the run's data. Received: {where}, which isn't there. "
             "Say where the data lie now: export RUN --out FILE --data DATA."
         )
-    dataset = open_dataset(where, **cut(config.data))
-    corrections = folder.own_corrections()
-    return corrections.apply(dataset) if corrections else dataset
-
-
-@contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
-    """Networks are trained in 16 bits where asked for, but read in 32: bundles have no others."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)
+    return open_data(where, config.data, folder.own_corrections())
 
 
 @contextlib.contextmanager

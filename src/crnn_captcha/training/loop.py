@@ -12,19 +12,26 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from crnn_captcha.batches import Batches
 from crnn_captcha.corrections import Corrections
-from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import MissingExtraError, RunError
 from crnn_captcha.progress import say
-from crnn_captcha.training.config import AugmentationConfig, Config
+from crnn_captcha.training.config import AugmentationConfig, Config, check_starts_from
 from crnn_captcha.training.epochs import Epochs
 from crnn_captcha.training.export import export
 from crnn_captcha.training.losses import ConsistentCTC, ctc_loss
 from crnn_captcha.training.model import Networks, make_networks
 from crnn_captcha.training.optimizer import make_optimizer
-from crnn_captcha.training.preparation import check_bundle_fits, check_labels_fit, cut, prepare
+from crnn_captcha.training.preparation import (
+    check_bundle_fits,
+    check_labels_fit,
+    open_data,
+    pad_drawn,
+    prepare,
+)
 from crnn_captcha.training.report import write_training_report
-from crnn_captcha.training.run import RunFolder
+from crnn_captcha.training.run import BASE_DIGEST, RunFolder
+from crnn_captcha.training.transfer import Base, transfer
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ class TrainingResult:
         reason: why it ended, for people to read.
         interrupted: whether it was told to stop, and `--resume` would go on.
         skipped: broken images that were left out.
+        drawn: whether all images to learn from were drawn, and there is no DATA.
         corrections: of the labels that it learned from and was validated with.
     """
 
@@ -47,6 +55,7 @@ class TrainingResult:
     reason: str
     interrupted: bool
     skipped: int
+    drawn: bool = False
     corrections: Corrections | None = None
 
     def summary(self) -> str:
@@ -64,18 +73,20 @@ class TrainingResult:
             lines.append(f"Labels, those of validation too, by review: {self.corrections.summary}.")
         lines.append(f"Look at it: {self.run / 'report' / 'index.html'}")
         if self.interrupted:
-            lines.append(f"Go on:      crnn-captcha train DATA --out {self.run} --resume")
+            data = "" if self.drawn else "DATA "
+            lines.append(f"Go on:      crnn-captcha train {data}--out {self.run} --resume")
         lines.append(f"Measure it: crnn-captcha evaluate DATA --model {self.run}")
         lines.append(f"Read:       crnn-captcha read IMAGE --model {self.run}")
         return "\n".join(lines)
 
 
 def train(
-    data: str | Path,
+    data: str | Path | None,
     run: str | Path,
     config: Config,
     *,
     corrections: Corrections | None = None,
+    base: Base | None = None,
     resume: bool = False,
     skip_broken: bool = False,
     progress: bool = True,
@@ -87,11 +98,14 @@ def train(
     in place. Sets Keras' global seed and dtype policy, and TensorFlow's determinism.
 
     Args:
-        data: zip, folder or CSV.
+        data: zip, folder or CSV; None learns from and validates with drawn images alone, which
+            `data.synthetic` of the configuration asks for.
         run: the run folder: new, empty, or with `resume` one to go on with.
         config: from `make_config` or `run_config`; a resumed run's own, if there is one.
         corrections: of the labels to learn from and to validate with; the run keeps a copy, which
             a resumed run goes on with.
+        base: a trained model to start from, by `read_base`. The optimizer starts anew. A resumed
+            run doesn't need it any more; given again, it has to be the same.
         resume: go on from the newest checkpoint in `run`; starts anew where there is no run.
         skip_broken: leave broken images out instead of refusing to train.
         progress: print progress, with the time left, to standard error.
@@ -100,20 +114,27 @@ def train(
         DatasetError: if the data can't be used, hold broken images, or aren't those of the
             corrections.
         LabelError: if a label doesn't fit the charset or the time steps.
-        ConfigError: if the network can't be built, or is too large for a bundle.
-        RunError: if `run` can't be used, data or corrections changed since, or the loss isn't
-            finite.
-        MissingExtraError: if logs for TensorBoard are asked for, and it isn't installed.
+        ConfigError: if the network can't be built, is too large for a bundle, or isn't that of
+            `base`; if there is no data, and nothing is to be drawn, or what isn't known, or there
+            are corrections.
+        FontError: if no font can draw what is to be drawn.
+        RunError: if `run` can't be used, data, corrections or `base` changed since, or the loss
+            isn't finite.
+        MissingExtraError: if logs for TensorBoard are asked for and it isn't installed, or neither
+            is the generator that a style names.
     """
     folder = RunFolder(Path(run))
     continued = resume and folder.exists
     if not continued:
         folder.check_new()
+    if base is not None:
+        check_starts_from(config, base.config)
+        if continued:
+            _check_same_base(folder, base)
     if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingExtraError("Writing logs for TensorBoard", "tensorboard")
-    dataset = open_dataset(data, **cut(config.data))
-    if corrections := folder.own_corrections(corrections):
-        dataset = corrections.apply(dataset)
+    corrections = folder.own_corrections(corrections)
+    dataset = open_data(data, config.data, corrections)
     prepared = prepare(dataset, config, skip_broken=skip_broken, progress=progress)
     characters = prepared.charset.characters
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, charset=characters))
@@ -126,19 +147,26 @@ def train(
     check_bundle_fits(networks.reader, prepared.charset, config)
     for batches in (prepared.learning, prepared.validation):
         check_labels_fit(networks.reader, batches)
+    pad_drawn(networks.reader, prepared.learning)
     if not continued:
         folder.start(
-            config, Path(data), weights=networks.reader.count_params(), corrections=corrections
+            config,
+            Path(data) if data else None,
+            weights=networks.reader.count_params(),
+            corrections=corrections,
+            base=base.path if base else None,
+            base_digest=base.digest if base else "",
         )
     epochs = Epochs(folder, config, networks, prepared, progress=progress)
-    if continued:
-        epochs.restore()
+    goes_on = continued and epochs.restore()
     if progress:
         say(
-            f"{len(prepared.learning.samples)} images to learn from, "
+            f"{_counted(prepared.learning)} to learn from, "
             f"{len(prepared.validation.samples)} to validate with, {len(characters)} characters, "
             f"{networks.reader.count_params():,} weights."
         )
+    if not goes_on:
+        _start(epochs, base)
     reason, interrupted = epochs.run()
     if progress:
         say(f"{reason} Writing bundle and report.")
@@ -147,8 +175,50 @@ def train(
     history, best = epochs.state.history, epochs.state.best_epoch
     row = history[best - 1] if best else {}
     return TrainingResult(
-        folder.path, len(history), row, reason, interrupted, prepared.skipped, corrections
+        folder.path,
+        len(history),
+        row,
+        reason,
+        interrupted,
+        prepared.skipped,
+        drawn=data is None,
+        corrections=corrections,
     )
+
+
+def _counted(learning: Batches) -> str:
+    images, drawings = len(learning.samples), learning.drawings
+    if drawings is None:
+        return f"{images} images"
+    return f"{images} images and {drawings.count} drawn anew in each epoch"
+
+
+def _check_same_base(folder: RunFolder, base: Base) -> None:
+    if folder.facts().get(BASE_DIGEST) != base.digest:
+        raise RunError(
+            f"--resume goes on with what the run in {folder.path} was started from. Received: "
+            f"--from {base.path}, which is something else or changed since. Leave --from out, or "
+            "train into another folder."
+        )
+
+
+def _start(epochs: Epochs, base: Base | None) -> None:
+    """Takes over what a trained model has learned, if there is one to start from."""
+    if base is None:
+        if BASE_DIGEST in epochs.folder.facts():
+            raise RunError(
+                f"The run in {epochs.folder.path} was stopped before it had taken over what it was "
+                "started from. Say by --from again what that is, or train into another folder."
+            )
+        return
+    taken = transfer(base, epochs.networks, epochs.prepared.charset)
+    epochs.save()  # from here on, resuming needs the base no more
+    if epochs.progress:
+        _, exact_match, cer = epochs.validate()
+        say(
+            f"Starts from {base.path}: {taken.summary()}. As it is, it reads {exact_match:.1%} of "
+            f"the validation images exactly, CER {cer:.1%}."
+        )
 
 
 def build_networks(config: Config, num_classes: int, steps_per_epoch: int) -> Networks:

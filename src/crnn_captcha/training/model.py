@@ -8,7 +8,8 @@ Backbones and necks are entries of a table and combine freely.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +24,9 @@ from crnn_captcha.errors import ConfigError
 from crnn_captcha.training.augmentation import make_augmentation
 from crnn_captcha.training.config import Config, ModelConfig
 from crnn_captcha.training.normalization import BatchNormalization
+
+HEAD = ("logits/kernel", "logits/bias")  # paths of the weights that score characters
+SHORTCUT = ("shortcut/kernel", "shortcut/bias")
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,17 @@ class SplitViews(layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
         return super().get_config() | {"views": self.views}
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Networks are trained in 16 bits where asked for, but read in 32: bundles have no others."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def compiled(reader: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:

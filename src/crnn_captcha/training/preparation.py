@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,13 +13,19 @@ import numpy as np
 from crnn_captcha.batches import Batches
 from crnn_captcha.bundle import MAX_BUNDLE_BYTES, BundleMetadata
 from crnn_captcha.charset import Charset, required_time_steps
-from crnn_captcha.dataset import Dataset, Sample, Split
+from crnn_captcha.corrections import Corrections
+from crnn_captcha.dataset import Dataset, Sample, open_dataset
 from crnn_captcha.errors import ConfigError, DatasetError, LabelError
+from crnn_captcha.generator import Generator
+from crnn_captcha.preprocessing import Pipeline
 from crnn_captcha.progress import progress_bar
+from crnn_captcha.style_files import load_style
+from crnn_captcha.synthetic import EpochDrawings, parse_synthetic, validation_data
 from crnn_captcha.training.config import Config, DataConfig
 
 BYTES_A_WEIGHT = 4  # float32
 LISTED = 10  # labels that an error shows, of however many
+MAX_DRAWN_WIDTH = 4096
 
 
 def check_labels_fit(reader: keras.Model, batches: Batches) -> None:
@@ -33,8 +40,7 @@ def check_labels_fit(reader: keras.Model, batches: Batches) -> None:
     """
     pipeline = batches.pipeline
     time_steps = {
-        width: reader.compute_output_shape((1, width, pipeline.height, pipeline.channels))[1]
-        for width in np.unique(batches.widths).tolist()
+        width: _time_steps(reader, pipeline, width) for width in np.unique(batches.widths).tolist()
     }
     too_long = [
         f"{sample.name} (needs {required_time_steps(sample.label)}, has {time_steps[int(width)]})"
@@ -47,6 +53,37 @@ def check_labels_fit(reader: keras.Model, batches: Batches) -> None:
             f"Received: {_listed(too_long)}. Fix the labels, or choose a preset with more time "
             "steps (wider images or fewer strides)."
         )
+
+
+def pad_drawn(reader: keras.Model, batches: Batches) -> None:
+    """Makes drawn images wide enough: their labels aren't known beforehand.
+
+    Args:
+        reader: the network.
+        batches: with drawings, or without.
+
+    Raises:
+        LabelError: if the network can't spell the longest label that may be drawn.
+    """
+    if batches.drawings is None:
+        return
+    needed = 2 * batches.drawings.max_length - 1  # time steps of one character, again and again
+    pipeline = batches.pipeline
+    width = pipeline.padded_width(needed)
+    while (found := _time_steps(reader, pipeline, width)) < needed:
+        if pipeline.fixed_width or width > MAX_DRAWN_WIDTH:
+            raise LabelError(
+                "A label needs a time step for each character, and one between equal neighbours. "
+                f"Received: {found} for drawn labels of up to {batches.drawings.max_length} "
+                "characters. Draw shorter ones, or choose a preset with more time steps."
+            )
+        width += pipeline.width_multiple
+    batches.pad_drawn(width)
+
+
+def _time_steps(reader: keras.Model, pipeline: Pipeline, width: int) -> int:
+    shape = 1, width, pipeline.height, pipeline.channels
+    return int(reader.compute_output_shape(shape)[1])
 
 
 def check_bundle_fits(reader: keras.Model, charset: Charset, config: Config) -> None:
@@ -65,6 +102,39 @@ def check_bundle_fits(reader: keras.Model, charset: Charset, config: Config) -> 
         )
 
 
+def open_data(
+    path: str | Path | None, config: DataConfig, corrections: Corrections | None = None
+) -> Dataset:
+    """The data set at `path`; without one, drawn images to validate with.
+
+    Args:
+        path: zip, folder or CSV, or None.
+        config: says how to cut validation out, and what is drawn.
+        corrections: of the data's labels.
+
+    Raises:
+        ConfigError: if there is no path, and nothing is drawn, or there are corrections.
+        DatasetError: if the data can't be used, or aren't those of the corrections.
+    """
+    if path is not None:
+        dataset = open_dataset(path, **cut(config))
+        return corrections.apply(dataset) if corrections else dataset
+    if corrections:
+        raise ConfigError(
+            "Corrections are of the labels of DATA. Received: corrections, and no DATA. "
+            "Name the data that they were made for, or leave --corrections out."
+        )
+    if not config.synthetic:
+        raise ConfigError(
+            "Training needs images. Received: no DATA, and nothing to draw. "
+            "Name a zip or a folder, or let it draw: --synthetic STYLE:COUNT."
+        )
+    drawn = parse_synthetic(config.synthetic)
+    count = max(1, round(drawn.count * config.validation_fraction))
+    generator = Generator(load_style(drawn.style))
+    return validation_data(generator, drawn.style, count, config.split_seed)
+
+
 def cut(config: DataConfig) -> dict[str, Any]:
     """How `open_dataset` is told to cut the validation split out of train."""
     return {"validation_fraction": config.validation_fraction, "seed": config.split_seed}
@@ -76,7 +146,7 @@ class Prepared:
 
     Attributes:
         charset: of the configuration, or of the labels.
-        learning: batches of the train split.
+        learning: batches of the train split, and of what is drawn.
         validation: batches of the validation split, always in the same order.
         skipped: broken images that were left out.
     """
@@ -98,14 +168,21 @@ def prepare(dataset: Dataset, config: Config, *, skip_broken: bool, progress: bo
 
     Raises:
         DatasetError: if a split is empty, or images are broken and not to be skipped: names all.
-        LabelError: if a label has a character that a given charset lacks.
+        LabelError: if a label, or what is drawn, has a character that a given charset lacks.
+        ConfigError, FontError, MissingExtraError: if what is asked for can't be drawn.
     """
-    samples = (*dataset.samples("train"), *dataset.samples("validation"))
-    charset = Charset(config.data.charset or _characters(samples))
+    drawings = _drawings(config)
+    alone = drawings is not None and not dataset.splits["train"]  # nothing else to learn from
+    train = () if alone else dataset.samples("train")
+    validation = dataset.samples("validation")
+    samples = (*train, *validation)
+    charset = charset_of(samples, config)
     prepared = Prepared(
         charset,
-        _batches(dataset, "train", config, charset, of=len(samples)),
-        _batches(dataset, "validation", config, charset, of=len(samples)),
+        _batches(
+            dataset, train, config, charset, of=len(samples), seed=config.seed, drawings=drawings
+        ),
+        _batches(dataset, validation, config, charset, of=len(samples)),
         skipped=0,
     )
     broken = []
@@ -127,23 +204,50 @@ def prepare(dataset: Dataset, config: Config, *, skip_broken: bool, progress: bo
     return replace(rest, skipped=len(broken))
 
 
-def _batches(dataset: Dataset, split: Split, config: Config, charset: Charset, of: int) -> Batches:
-    samples = dataset.samples(split)
+def charset_of(samples: Sequence[Sample], config: Config) -> Charset:
+    """The characters to learn: those of the configuration, or of the labels and what is drawn.
+
+    Raises:
+        ConfigError: if it isn't known what is to be drawn.
+    """
+    if config.data.charset:
+        return Charset(config.data.charset)
+    labels = [sample.label for sample in samples]
+    if config.data.synthetic:
+        style = load_style(parse_synthetic(config.data.synthetic).style)
+        labels.append(style.charset.characters)
+    return Charset.from_labels(labels)
+
+
+def _batches(
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    config: Config,
+    charset: Charset,
+    *,
+    of: int,
+    seed: int | None = None,
+    drawings: EpochDrawings | None = None,
+) -> Batches:
     return Batches(
         dataset,
         samples,
         config.pipeline,
         charset,
         batch_size=config.data.batch_size,
-        seed=config.seed if split == "train" else None,
+        seed=seed,
         like_widths=config.data.like_widths,
-        letters=config.letters if split == "train" else None,
+        letters=None if seed is None else config.letters,
+        drawings=drawings,
         cache_bytes=config.data.cache_mib * 2**20 * len(samples) // of,
     )
 
 
-def _characters(samples: Sequence[Sample]) -> str:
-    return Charset.from_labels(sample.label for sample in samples).characters
+def _drawings(config: Config) -> EpochDrawings | None:
+    if not config.data.synthetic:
+        return None
+    drawn = parse_synthetic(config.data.synthetic)
+    return EpochDrawings(Generator(load_style(drawn.style)), drawn.count, config.seed)
 
 
 def _listed(names: Sequence[str]) -> str:

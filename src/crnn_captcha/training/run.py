@@ -16,6 +16,7 @@ from crnn_captcha.errors import ConfigError, RunError
 from crnn_captcha.files import write_text
 from crnn_captcha.training.config import (
     DEFAULT_PRESET,
+    PRESETS,
     Config,
     change,
     from_toml,
@@ -35,6 +36,7 @@ HISTORY_COLUMNS = (
     "seconds",
     "waiting_seconds",
 )
+BASE_DIGEST = "base_digest"  # the fact that tells what a run was started from
 
 
 @dataclass(frozen=True)
@@ -102,17 +104,28 @@ class RunFolder:
             )
 
     def start(
-        self, config: Config, data: Path, *, weights: int, corrections: Corrections | None = None
+        self,
+        config: Config,
+        data: Path | None,
+        *,
+        weights: int,
+        corrections: Corrections | None = None,
+        base: Path | None = None,
+        base_digest: str = "",
     ) -> None:
         """Writes the configuration of a new run, and facts about its training.
 
         Args:
             config: of the run.
-            data: where its data lie.
+            data: where its data lie; None if all images are drawn.
             weights: of the network that reads.
             corrections: of the data's labels; the run keeps a copy of them.
+            base: the trained model that it starts from.
+            base_digest: of that.
         """
         facts = _facts(data) | {"weights": str(weights)}
+        if base is not None:
+            facts |= {"base": _printable(base), BASE_DIGEST: base_digest}
         if corrections and corrections.digest:
             corrections.write(self.corrections)  # first: with a configuration the run exists
             facts["corrections"] = corrections.digest
@@ -195,22 +208,29 @@ class RunFolder:
 
 
 def run_config(
-    run: str | Path, *, preset: str | None, settings: Sequence[str], resume: bool
+    run: str | Path,
+    *,
+    preset: str | None,
+    settings: Sequence[str],
+    resume: bool,
+    base: Config | None = None,
 ) -> Config:
     """The configuration to train with: a resumed run's own, or a preset's with settings.
 
     Args:
         run: the run folder.
-        preset: a name of `PRESETS`; None is the default, or a resumed run's.
+        preset: a name of `PRESETS`; None is the default, that of `base`, or a resumed run's.
         settings: as `change` takes them; a resumed run may only be given its own values.
         resume: whether to go on with a run in the folder, if there is one.
+        base: of a trained model that a new run starts from, as `make_config` takes it.
 
     Raises:
         ConfigError: if a preset, a key or a value isn't known, or isn't the resumed run's.
     """
     folder = RunFolder(Path(run))
     if not (resume and folder.exists):
-        return make_config(preset or DEFAULT_PRESET, settings)
+        default = base.preset if base and base.preset in PRESETS else DEFAULT_PRESET
+        return make_config(preset or default, settings, base)
     config = folder.load_config()
     if change(config, settings) != config or preset not in (None, config.preset):
         raise ConfigError(
@@ -228,15 +248,19 @@ def best_row(rows: Sequence[HistoryRow], monitor: str) -> HistoryRow:
     return best(rows, key=lambda row: row[monitor])
 
 
-def _facts(data: Path) -> dict[str, str]:
+def _facts(data: Path | None) -> dict[str, str]:
     packages = ("crnn-captcha", "keras", "tensorflow", "numpy", "opencv-python-headless")
     return {
-        "data": str(data.resolve()).encode(errors="backslashreplace").decode(),
+        "data": _printable(data) if data else "",
         "commit": _commit(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         **{package: version(package) for package in packages},
     }
+
+
+def _printable(path: Path) -> str:
+    return str(path.resolve()).encode(errors="backslashreplace").decode()
 
 
 def _commit() -> str:

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from crnn_captcha.corrections import Corrections
-from crnn_captcha.dataset import open_dataset
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.loop import build_networks
-from crnn_captcha.training.preparation import cut, prepare
+from crnn_captcha.training.preparation import open_data, pad_drawn, prepare
 
 WARM_UP_STEPS = 3  # the first ones also trace and plan
 MEASURED_STEPS = 24
@@ -32,12 +31,11 @@ def epoch_seconds(
     Raises:
         DatasetError, LabelError, ConfigError: as `train` raises them.
     """
-    dataset = open_dataset(data, **cut(config.data))
-    if corrections:
-        dataset = corrections.apply(dataset)
+    dataset = open_data(data, config.data, corrections)
     prepared = prepare(dataset, config, skip_broken=skip_broken, progress=False)
     learning, validation = prepared.learning, prepared.validation
     networks = build_networks(config, prepared.charset.num_classes, len(learning))
+    pad_drawn(networks.reader, learning)
     heads = len(networks.learner.outputs)
     every = max(1, len(learning) // MEASURED_STEPS)
     indices = [*range(0, len(learning), every)]

@@ -1,0 +1,168 @@
+"""A training that starts from a trained model, also for other characters and other images."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_captcha.bundle import Bundle, read_bundle
+from crnn_captcha.charset import BLANK, Charset
+from crnn_captcha.recognizer import DEFAULT_BUNDLE
+from crnn_captcha.training.config import DEFAULT_PRESET, PRESETS, Config
+from crnn_captcha.training.description import Weights, read_weights
+from crnn_captcha.training.export import load_networks, load_shortcut
+from crnn_captcha.training.model import HEAD, SHORTCUT, Networks
+from crnn_captcha.training.run import RunFolder
+
+Array = NDArray[np.float32]
+
+PACKAGED = "default"  # names the bundle in the package
+LISTED = 40  # characters that are named, of however many
+
+
+@dataclass(frozen=True)
+class Base:
+    """A trained model to start from.
+
+    Attributes:
+        path: where it was read.
+        digest: 32 hexadecimal digits that tell it from all others.
+        config: pipeline and model are its own, and preset, where one knows it.
+        charset: the characters that it reads.
+        weights: what it has learned.
+    """
+
+    path: Path
+    digest: str
+    config: Config
+    charset: Charset
+    weights: Weights
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What became of the characters of a new network.
+
+    Attributes:
+        kept: those that the base reads, too.
+        from_other_case: those that start as what the base knows of the other case.
+        new: those that start anew.
+        shortcut: whether the CTC shortcut was taken over; also if there is none.
+    """
+
+    kept: str
+    from_other_case: str
+    new: str
+    shortcut: bool
+
+    def summary(self) -> str:
+        """One line, for people to read."""
+        total = len(self.kept) + len(self.from_other_case) + len(self.new)
+        parts = [f"kept {len(self.kept)} of {total} characters"]
+        if self.from_other_case:
+            parts.append(f"from their other case: {_listed(self.from_other_case)}")
+        if self.new:
+            parts.append(f"new: {_listed(self.new)}")
+        if not self.shortcut:
+            parts.append("the CTC shortcut starts anew")
+        return "; ".join(parts)
+
+
+def read_base(source: str | Path) -> Base:
+    """Reads a trained model to start from.
+
+    Nothing in it is run: networks are built from its configuration, and only numbers are read.
+
+    Args:
+        source: a run folder, whose best model counts; a bundle; or `PACKAGED`, the bundle in the
+            package.
+
+    Raises:
+        RunError: if the run has no model yet, or it doesn't fit its configuration.
+        BundleError: if the bundle can't be used, or doesn't describe its network.
+        ConfigError: if the run's configuration isn't valid.
+    """
+    path = DEFAULT_BUNDLE if source == PACKAGED else Path(source)
+    return _from_run(RunFolder(path)) if path.is_dir() else _from_bundle(path, read_bundle(path))
+
+
+def transfer(base: Base, networks: Networks, charset: Charset) -> Transfer:
+    """Gives a new network what a trained one has learned.
+
+    Of the layers that score characters, the classes of shared characters and the blank are taken
+    over. A character that the base knows in the other case only starts as that; what is new to the
+    base keeps what it was initialised with.
+
+    Args:
+        base: with the pipeline and network of the new one.
+        networks: the new one, is changed.
+        charset: its characters.
+
+    Returns:
+        What was taken over.
+    """
+    known = {character: BLANK + 1 + i for i, character in enumerate(base.charset.characters)}
+    sources = [BLANK]  # class ids of the base for those of the new network; -1 where it has none
+    kept = twins = new = ""
+    for character in charset.characters:
+        other_case = character.swapcase()
+        sources.append(known.get(character, known.get(other_case, -1)))
+        if character in known:
+            kept += character
+        elif other_case in known:
+            twins += character
+        else:
+            new += character
+    for variable, array in zip(networks.reader.weights, base.weights.reader, strict=True):
+        of_classes = variable.path in HEAD
+        variable.assign(_classes(array, np.asarray(variable), sources) if of_classes else array)
+    shortcut = {v.path: v for v in networks.learner.weights if v.path in SHORTCUT}
+    if base.weights.shortcut:
+        for path, array in zip(SHORTCUT, base.weights.shortcut, strict=True):
+            if path in shortcut:
+                shortcut[path].assign(_classes(array, np.asarray(shortcut[path]), sources))
+    return Transfer(kept, twins, new, bool(base.weights.shortcut or not shortcut))
+
+
+def _classes(known: Array, initial: Array, sources: Sequence[int]) -> Array:
+    """Scores' weights, (..., num_classes): those of `sources` where there are any."""
+    ids = np.array(sources)
+    return np.where(ids >= 0, known[..., ids], initial)
+
+
+def _from_run(folder: RunFolder) -> Base:
+    config = folder.load_config()
+    charset = Charset(config.data.charset)
+    networks = load_networks(folder, config, charset)
+    shortcut = load_shortcut(folder, networks)
+    weights = Weights(config.model, networks.reader.get_weights(), shortcut)
+    digest = _digest(folder.best_model.read_bytes())
+    return Base(folder.path, digest, config, charset, weights)
+
+
+def _from_bundle(path: Path, bundle: Bundle) -> Base:
+    metadata = bundle.metadata
+    weights = read_weights(bundle)
+    preset = metadata.training.get("preset")  # a bundle may say anything
+    known = isinstance(preset, str) and preset in PRESETS
+    config = dataclasses.replace(
+        PRESETS[str(preset) if known else DEFAULT_PRESET],
+        pipeline=metadata.pipeline,
+        model=weights.model,
+    )
+    return Base(path, _digest(bundle.graph), config, metadata.charset, weights)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _listed(characters: str) -> str:
+    more = f" and {len(characters) - LISTED} more" if len(characters) > LISTED else ""
+    return ", ".join(characters[:LISTED]) + more
