@@ -122,11 +122,20 @@ def test_orders_differ_and_a_seed_repeats_them() -> None:
     assert len({tuple(order) for order in orders(0)}) > 1
 
 
+def test_letters_that_only_change_places_keep_their_gaps() -> None:
+    source = labelled([1, 2, 3, 4], gap=4, widths=(3, 5, 7, 9))
+    for seed in range(10):
+        anew = set_anew(source, np.random.default_rng(seed), Typesetting())
+        assert anew.image.shape == source.image.shape
+        counts = [np.bincount(image[:, 1, 0]).tolist() for image in (anew.image, source.image)]
+        assert counts[0] == counts[1]
+
+
 def test_gaps_differ_and_letters_never_touch() -> None:
     source, random = labelled([1, 2, 3, 4]), np.random.default_rng(0)
     gaps = []
     for _ in range(50):
-        empty = ~set_anew(source, random, Typesetting()).image.any(axis=(1, 2))
+        empty = ~set_anew(source, random, Typesetting(turn_degrees=1e-9)).image.any(axis=(1, 2))
         edges = np.flatnonzero(np.diff(empty.astype(int)))
         gaps += np.diff(edges)[1::2].tolist()
     assert (min(gaps), max(gaps)) == GAPS

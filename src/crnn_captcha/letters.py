@@ -24,6 +24,8 @@ ORDERS = 4  # that are tried for one without more repeats
 class Typesetting:
     """How letters of training images are set anew, each time an image is seen.
 
+    Where they only change places, they keep the gaps beside them.
+
     Attributes:
         share: of the images whose letters change places.
         mix: share of those that take letters of a second image as well.
@@ -47,6 +49,11 @@ class Typesetting:
                 raise ConfigError(f"letters.{name} is 0 to {below}.")
         if not 0 <= self.turn_degrees <= 180:
             raise ConfigError("letters.turn_degrees is 0 to 180.")
+
+    @property
+    def changes_letters(self) -> bool:
+        """Whether letters change themselves, not only their places."""
+        return bool(self.turn_degrees or self.resize or self.shift)
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,11 @@ def set_anew(
         order = random.permutation(len(letters))
         label = np.array([letters[i].class_id for i in order], source.label.dtype)
         if _repeats(label) <= _repeats(source.label):
-            pieces = [_changed(letters[i].piece, random, typesetting) for i in order]
-            return LabelledImage(_in_line(pieces, random, at_least=len(source.image)), label)
+            pieces, gaps = [letters[i].piece for i in order], np.zeros(len(order), np.int64)
+            if typesetting.changes_letters:
+                pieces = [_changed(piece, random, typesetting) for piece in pieces]
+                gaps = random.integers(*GAPS, len(order), endpoint=True)
+            return LabelledImage(_in_line(pieces, gaps, at_least=len(source.image)), label)
     return source
 
 
@@ -154,9 +164,8 @@ def _changed(piece: Image, random: np.random.Generator, typesetting: Typesetting
     return np.asarray(changed, np.uint8).reshape(math.ceil(width), height, piece.shape[2])
 
 
-def _in_line(pieces: Sequence[Image], random: np.random.Generator, at_least: int) -> Image:
-    """Pieces one after another, with gaps drawn at random, in an image of a width or wider."""
-    gaps = random.integers(*GAPS, len(pieces), endpoint=True)
+def _in_line(pieces: Sequence[Image], gaps: NDArray[np.int64], at_least: int) -> Image:
+    """Pieces one after another, each behind a gap, in an image of a width or wider."""
     ends = np.cumsum(gaps + [len(piece) for piece in pieces])
     image = np.full((max(at_least, int(ends[-1])), *pieces[0].shape[1:]), BACKGROUND, np.uint8)
     for piece, end in zip(pieces, ends, strict=True):

@@ -123,10 +123,10 @@ def test_help_teaches() -> None:
 def test_wrong_use_is_one_line_and_exit_2(
     arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, refusal: Refusal
 ) -> None:
-    from crnn_captcha.training import comparison
+    from crnn_captcha.training import budget
 
     monkeypatch.setattr(
-        comparison,
+        budget,
         "in_own_process",
         lambda function, *given, **options: function(*given, **options),
     )

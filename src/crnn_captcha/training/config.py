@@ -243,13 +243,13 @@ STANDARD = Config(
     preset="standard",
     pipeline=PIPELINES["standard"],
     data=DataConfig(like_widths=True),
-    letters=Typesetting(share=0.8, turn_degrees=8, resize=0.08, shift=0.04),
+    letters=Typesetting(share=0.8),
     model=ModelConfig(
         backbone="resnet_fine",
-        filters=(24, 64, 128, 192, 192, 256),
+        filters=(24, 64, 128, 192, 256),
         context=True,
         units=(128, 128),
-        dropout=0.3,
+        dropout=0.2,
         ctc_shortcut=0.3,
     ),
     augmentation=AugmentationConfig(
@@ -262,7 +262,7 @@ STANDARD = Config(
     ),  # nothing that cuts off ink: the image ends where the ink does
     optimizer=OptimizerConfig(
         name="adamw",
-        learning_rate=1.2e-3,
+        learning_rate=1.5e-3,
         weight_decay=0.05,
         clip_norm=5.0,
         schedule="cosine",
