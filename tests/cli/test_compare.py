@@ -123,7 +123,7 @@ def test_help_teaches() -> None:
 def test_wrong_use_is_one_line_and_exit_2(
     arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, refusal: Refusal
 ) -> None:
-    from crnn_captcha.training import budget
+    from crnn_captcha.training import budget, comparison
 
     monkeypatch.setattr(
         budget,
