@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import numpy as np
 import onnx
 import pytest
@@ -29,6 +30,10 @@ from crnn_captcha.styles import ImageStyle, LetterStyle, Range, Style
 
 if TYPE_CHECKING:
     from crnn_captcha.training import Config
+
+# A busy machine is no error in what is tested.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 HEIGHT = 4
 INK = {"a": (0, 255, 255), "b": (255, 0, 255), "c": (255, 255, 0)}  # RGB on white
