@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 from brute_force import all_paths, label_probabilities, random_logits, spelled
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -54,7 +54,6 @@ def test_likelihood_is_the_sum_over_all_paths(logits: NDArray[np.float32]) -> No
     assert alone == pytest.approx(together[-1:], rel=1e-9)
 
 
-@settings(deadline=None)
 @given(four_classes())
 def test_classes_that_count_as_the_same_add_up(logits: NDArray[np.float32]) -> None:
     totals: dict[Label, float] = defaultdict(float)
@@ -133,7 +132,6 @@ def test_no_labels_no_likelihoods(members: NDArray[np.int64] | None) -> None:
 # ---- Alignment
 
 
-@settings(deadline=None)
 @given(four_classes(), st.booleans())
 def test_spans_are_those_of_the_best_path(logits: NDArray[np.float32], is_merged: bool) -> None:
     members = MEMBERS if is_merged else None
@@ -165,7 +163,6 @@ def test_spans_are_those_of_the_best_path(logits: NDArray[np.float32], is_merged
 # ---- Substitutions
 
 
-@settings(deadline=None)
 @given(four_classes(), st.data())
 def test_every_substitution_has_the_likelihood_of_its_label(
     logits: NDArray[np.float32], data: st.DataObject
@@ -181,7 +178,6 @@ def test_every_substitution_has_the_likelihood_of_its_label(
     assert np.isneginf(found[:, BLANK]).all()
 
 
-@settings(deadline=None)
 @given(four_classes(), st.data())
 def test_a_substitute_is_one_class_among_merged_ones(
     logits: NDArray[np.float32], data: st.DataObject

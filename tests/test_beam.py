@@ -6,7 +6,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 from brute_force import label_probabilities, random_logits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -49,7 +49,6 @@ def expected_texts(
     return totals
 
 
-@settings(deadline=None)
 @given(logits_of_three, automata)
 def test_a_wide_beam_finds_every_text_and_the_exact_mass(
     logits: NDArray[np.float32], automaton: Automaton
@@ -61,7 +60,6 @@ def test_a_wide_beam_finds_every_text_and_the_exact_mass(
     assert np.exp(found.log_mass) == pytest.approx([sum(expected.values())], rel=1e-4)
 
 
-@settings(deadline=None)
 @given(logits_of_three, automata, st.integers(1, 5))
 def test_a_narrow_beam_finds_some_of_them(
     logits: NDArray[np.float32], automaton: Automaton, width: int
@@ -76,7 +74,6 @@ def test_a_narrow_beam_finds_some_of_them(
     assert bool(texts) == bool(expected)
 
 
-@settings(deadline=None)
 @given(logits_of_three, automata)
 def test_completions_are_what_the_rest_of_the_paths_can_do(
     logits: NDArray[np.float32], automaton: Automaton

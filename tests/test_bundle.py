@@ -438,16 +438,14 @@ def test_a_path_that_is_no_file_is_refused(name: str, message: str, tmp_path: Pa
         read_bundle(tmp_path / name)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_bundle_or_a_bundle_error(data: bytes) -> None:
     with contextlib.suppress(BundleError):
         parse_bundle(data)
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damage_gives_a_bundle_or_a_bundle_error(
     bundle_path: Path, data: st.DataObject

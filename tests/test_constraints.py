@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from brute_force import allows, merged
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crnn_captcha.charset import Charset
@@ -38,7 +38,6 @@ def constraints() -> st.SearchStrategy[Constraint]:
     )
 
 
-@settings(deadline=None)
 @given(constraints())
 def test_all_that_is_given_has_to_hold(constraint: Constraint) -> None:
     expected = [text for text in TEXTS if allows(constraint, text)]
@@ -51,7 +50,6 @@ def test_all_that_is_given_has_to_hold(constraint: Constraint) -> None:
     assert [text for text in TEXTS if automaton.accepts(CHARSET.encode(text))] == expected
 
 
-@settings(deadline=None)
 @given(constraints())
 def test_texts_that_count_as_one_are_written_alike_and_stay_so(constraint: Constraint) -> None:
     try:

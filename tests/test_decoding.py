@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from brute_force import allows, label_probabilities, merged, random_logits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -278,7 +278,6 @@ def test_a_character_spans_its_run_of_the_best_path() -> None:
 # ---- Searches
 
 
-@settings(deadline=None)
 @given(random_logits(4, 4, min_classes=4), searched_constraints)
 def test_texts_and_posteriors_are_brute_force(
     logits: NDArray[np.float32], constraint: Constraint
@@ -304,7 +303,6 @@ def test_texts_and_posteriors_are_brute_force(
     assert sum(ranking) == pytest.approx(1, rel=1e-4)
 
 
-@settings(deadline=None)
 @given(random_logits(4, 4, min_classes=4), searched_constraints)
 def test_a_characters_alternatives_are_brute_force(
     logits: NDArray[np.float32], constraint: Constraint

@@ -189,7 +189,7 @@ def test_text_may_leave_the_image_as_far_as_allowed() -> None:
     assert clipped[:, -1].any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(CHARACTERS, min_size=1, max_size=32), st.integers(0, 2**32))
 def test_any_label_is_drawn_in_any_style(label: str, seed: int) -> None:
     style = load_style(OF_OURS[seed % len(OF_OURS)])

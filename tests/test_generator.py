@@ -113,7 +113,7 @@ def test_a_worker_draws_what_its_generator_draws(monkeypatch: pytest.MonkeyPatch
     assert images == list(generate(4, 3, fonts=FONTS))[2:]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.sampled_from(CHARACTERS + "ABC+"), min_size=1, max_size=12, unique=True),
     st.integers(1, 4),

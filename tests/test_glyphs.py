@@ -68,7 +68,7 @@ def test_the_tallest_character_is_as_high_as_stated() -> None:
     assert _glyph("g").drop > 5 > 1 > _glyph("h").drop
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sampled_from(CHARACTERS), st.floats(0.3, 2), st.floats(0.7, 1.3))
 def test_letters_scale_and_stretch_about_the_pen(c: str, scale: float, stretch: float) -> None:
     edges = np.array([0, 1, 0, 1])  # the last pixel ends one further on

@@ -515,13 +515,13 @@ def with_sound_checksums(data: bytes) -> bytes:
 SIGNATURES = [PNG_SIGNATURE, b"\xff\xd8\xff", b"BM", b"RIFF\x40\0\0\0WEBPVP8 ", b"GIF89a", b""]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(signature=st.sampled_from(SIGNATURES), rest=st.binary(max_size=300))
 def test_random_bytes_are_read_or_refused(signature: bytes, rest: bytes) -> None:
     reads_or_refuses(signature + rest)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(
     data=st.sampled_from(list(ONE_OF_EACH.values())),
     damage=st.lists(

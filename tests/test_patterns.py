@@ -4,7 +4,7 @@ import itertools
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crnn_captcha.charset import Charset
@@ -34,7 +34,6 @@ def parts() -> st.SearchStrategy[str]:
     return st.recursive(ones, larger, max_leaves=5)
 
 
-@settings(deadline=None)
 @given(parts())
 @example("a|")
 @example("(|a)(b|)")

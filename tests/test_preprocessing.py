@@ -280,7 +280,7 @@ def test_a_pipeline_survives_json(
     assert Pipeline.from_json(described) == pipeline
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(STAGE_DATA.filter(lambda s: s.name != "resize_height"), max_size=3),
     RESIZES,
