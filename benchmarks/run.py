@@ -24,6 +24,7 @@ def main() -> None:
     quick = QUICK if arguments.quick else ()
 
     benchmarks = [["cold_start.py", *model, *quick], ["reading_speed.py", *model, *quick]]
+    benchmarks.append(["drawing_speed.py", *quick])
     if arguments.data:
         benchmarks.append(["reading_speed.py", "--data", arguments.data, *model, *quick])
     benchmarks += [["training_step.py", "--preset", preset, *quick] for preset in PRESETS]
