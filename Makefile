@@ -18,6 +18,7 @@ help:
 
 demo: $(VENV)/.demo
 	@$(BIN)/crnn-captcha demo
+	@echo "Here the command is $(BIN)/crnn-captcha; to train, install the extra: see README.md."
 
 test: $(VENV)/.dev
 	@echo "Running all tests; the slowest train small networks, so this takes some minutes."

@@ -133,13 +133,13 @@ def keras_predict(path: str) -> Read:
     """Keras' own way to read with a run's model, behind the same preprocessing."""
     from crnn_captcha.charset import Charset
     from crnn_captcha.decoding import greedy_decode
-    from crnn_captcha.training.export import load_reader
     from crnn_captcha.training.run import RunFolder
+    from crnn_captcha.training.trained import load_networks
 
     folder = RunFolder(Path(path))
     config = folder.load_config()
     charset = Charset(config.data.charset)
-    reader = load_reader(folder, config, charset)
+    reader = load_networks(folder, config, charset).reader
 
     def read(data: bytes) -> str:
         logits = reader.predict(config.pipeline(decode_image(data))[None], verbose=0)

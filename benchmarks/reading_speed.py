@@ -26,12 +26,13 @@ from measurement import (
     run,
 )
 
-from crnn_captcha.decoding import greedy_decode
+from crnn_captcha.decoding import DEFAULT_BEAM, decode, greedy_decode
 from crnn_captcha.images import decode_image
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.windows import available_cores
 
 PARTS = ("decoding the file", "preprocessing", "the network", "decoding the logits")
+BEAM_AIM = 3
 WAIT_S = 300  # for the slowest of several processes
 Way = Callable[[Recognizer, Sequence[bytes]], list[float]]
 
@@ -55,10 +56,13 @@ def main() -> None:
             lambda: on_one_thread(read_one_by_one, alone, files),
             lambda: on_one_thread(read_by_parts, alone, files),
             lambda: read_together(together, files),
+            lambda: on_one_thread(search_by_beam, alone, files),
             careful,
             careless,
         ]
-        one_by_one, parts, at_once, *beside = alternate(runs, arguments.repeats, pause_s=0.2)
+        one_by_one, parts, at_once, searches, *beside = alternate(
+            runs, arguments.repeats, pause_s=0.2
+        )
 
     what = f"reading {len(files)} images ({images.source}; {model_name(arguments.model)})"
     alone_s = [sum(turn) for turn in one_by_one]
@@ -72,6 +76,10 @@ def main() -> None:
         *(
             Figure(f"{one}: {part}", [turn[i] for turn in milliseconds], "ms an image")
             for i, part in enumerate(PARTS)
+        ),
+        Figure(
+            f"{one}: search by beam {DEFAULT_BEAM} / the network (aim: at most {BEAM_AIM})",
+            [search / network for network, search in searches],
         ),
         Figure(many, per_second, "images a second", 0),
         Figure(f"{what}: speed in one call / one by one", ratios(alone_s, together_s)),
@@ -110,6 +118,17 @@ def read_together(recognizer: Recognizer, files: Sequence[bytes]) -> list[float]
     start = time.perf_counter()
     recognizer.read(files)
     return [time.perf_counter() - start]
+
+
+def search_by_beam(recognizer: Recognizer, files: Sequence[bytes]) -> list[float]:
+    """Seconds in the network and in a search by beam of what it scored, for all images."""
+    batch = [recognizer.pipeline(decode_image(data))[None] for data in files]
+    start = time.perf_counter()
+    scored = [recognizer.logits(prepared) for prepared in batch]
+    network = time.perf_counter()
+    for logits in scored:
+        decode(logits, recognizer.charset, beam=DEFAULT_BEAM)
+    return [network - start, time.perf_counter() - network]
 
 
 @contextmanager

@@ -227,8 +227,9 @@ class Batches(BatchStream):
         if self.letters and self.seed is not None:
             random = np.random.default_rng([self.seed, epoch, index])
             for i in np.flatnonzero(random.random(len(images)) < self.letters.share):
-                second = self._labelled(int(random.integers(len(self.samples))))
-                source = self._labelled(int(positions[i]))
+                source, second = self._labelled(int(positions[i])), None
+                if self.letters.mix:
+                    second = self._labelled(int(random.integers(len(self.samples))))
                 anew = set_anew(source, random, self.letters, second)
                 width = self.pipeline.padded_width(len(anew.image))
                 if len(anew.image) <= width:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BANDS = 20  # of 240 / 20 = 12 bits, each of them from low to high frequencies
-MAX_BITS = 32  # copies differ in 28 at most, other images in 38 or more: what is left, cells tell
+MAX_BITS = 32  # copies differ in fewer, most other images in more: what is left, cells tell
 MAX_LEVELS = 40  # of 255, in any cell; copies differ by less, another letter by more
 NEIGHBOURS = 64  # in a band, for each image: also 100,000 alike are compared in bounded time
 WORD_BITS = 64

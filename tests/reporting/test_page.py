@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from well_formed import WellFormed
 
 from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import Sample
@@ -18,7 +18,6 @@ from crnn_captcha.reporting.showcase import Pixels, png
 pytest.importorskip("matplotlib")
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[2J\udc80.png"
-VOID = {"meta", "img"}
 
 
 class FakeDataset:
@@ -28,30 +27,21 @@ class FakeDataset:
         return png(np.full((20, 60, 3), 200, np.uint8))
 
 
-class Page(HTMLParser):
-    """What is on a page; fails if its tags don't close."""
+class Page(WellFormed):
+    """What is on a page, and where it comes from."""
 
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(html)
-        assert not self._open
+    @property
+    def tags(self) -> list[str]:
+        return [tag for tag, _ in self.elements]
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.sources += [value or "" for name, value in attrs if name in {"src", "href"}]
-        assert not any(name.startswith("on") for name, _ in attrs)
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+    @property
+    def sources(self) -> list[str]:
+        return [
+            value or ""
+            for _, attributes in self.elements
+            for name, value in attributes.items()
+            if name in {"src", "href"}
+        ]
 
 
 def pipeline(image: Pixels) -> Pixels:

@@ -8,12 +8,12 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from well_formed import WellFormed
 
 from crnn_captcha.corrections import Correction, read_corrections
 from crnn_captcha.dataset import Sample
@@ -26,7 +26,6 @@ from crnn_captcha.reporting.showcase import png
 from crnn_captcha.suspects import REASONS, Suspect
 
 HOSTILE = "train/</script><script>alert(1)</script>\"'&,\x1b\r-1.png"
-VOID = {"meta", "img", "input"}
 STUB = Path(__file__).parent / "review_stub.js"
 
 
@@ -42,33 +41,12 @@ class FakeDataset:
         return png(np.full((20, self.width, 3), 200, np.uint8))
 
 
-class Page(HTMLParser):
-    """What is on a page; fails if its tags don't close, or one listens by an attribute."""
+class Page(WellFormed):
+    """What is on a page."""
 
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.html = html
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(html)
-        assert not self._open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        assert not any(name.startswith("on") for name, _ in attrs)
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open[-1:] == ["script"]:
-            self.scripts.append(data)
-        elif self._open[-1:] != ["style"]:
-            self.text += data
+    @property
+    def tags(self) -> list[tuple[str, dict[str, str | None]]]:
+        return self.elements
 
     def of(self, tag: str) -> list[dict[str, str | None]]:
         """The attributes of all such tags."""

@@ -30,13 +30,13 @@ from crnn_captcha.training.export import (
     ExportResult,
     _agreement,
     _logits,
-    load_reader,
     to_onnx,
     training_facts,
 )
 from crnn_captcha.training.model import BACKBONES, make_networks
 from crnn_captcha.training.preparation import cut
 from crnn_captcha.training.run import RunFolder
+from crnn_captcha.training.trained import load_networks
 from training.conftest import Overfitted
 
 # The package's attribute of this name is the function.
@@ -296,7 +296,7 @@ def test_a_model_trained_in_sixteen_bits_reads_in_thirty_two(tiny_run: Path) -> 
     charset = read_bundle(folder.bundle).metadata.charset
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        reader = load_reader(folder, config, charset)
+        reader = load_networks(folder, config, charset).reader
         assert keras.config.dtype_policy().name == "mixed_bfloat16"  # as it was
     finally:
         keras.config.set_dtype_policy("float32")

@@ -20,11 +20,11 @@ from crnn_captcha.decoding import greedy_decode
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.metrics import exact_match
 from crnn_captcha.training.config import PRESETS, Config, change
-from crnn_captcha.training.export import load_reader
 from crnn_captcha.training.losses import ConsistentCTC, ctc_loss
 from crnn_captcha.training.model import BACKBONES, NECKS, Networks, make_networks
 from crnn_captcha.training.preparation import BYTES_A_WEIGHT
 from crnn_captcha.training.run import RunFolder
+from crnn_captcha.training.trained import load_networks
 from training.conftest import Overfitted
 
 TIME_STEPS = 40 // 4  # of an image of 40 pixels
@@ -247,7 +247,7 @@ def test_the_model_file_loads_in_safe_mode_and_reads_as_ours(tiny_run: Path) -> 
     folder = RunFolder(tiny_run)
     config = folder.load_config()
     loaded = keras.saving.load_model(folder.best_model, safe_mode=True)
-    ours = load_reader(folder, config, Charset(config.data.charset))
+    ours = load_networks(folder, config, Charset(config.data.charset)).reader
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 16, 3), np.uint8)
     np.testing.assert_array_equal(
         loaded.predict(images, verbose=0), ours.predict(images, verbose=0)

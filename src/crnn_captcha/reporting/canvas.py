@@ -6,6 +6,7 @@ Every figure is an object of its own: nothing of Matplotlib's global state is us
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,3 +87,10 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG, whole or not at all; the same data makes the same bytes."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def save_figures(figures: Mapping[str, Figure], directory: Path) -> dict[str, bytes]:
+    """Writes figures as `NAME.png` into a folder. Returns the files by their names."""
+    for name, figure in figures.items():
+        save_figure(figure, directory / f"{name}.png")
+    return {name: (directory / f"{name}.png").read_bytes() for name in figures}

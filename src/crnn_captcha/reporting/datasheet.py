@@ -10,9 +10,9 @@ from crnn_captcha.checks import Evidence
 from crnn_captcha.diagnosis import Diagnosis, Finding
 from crnn_captcha.evaluation import Files
 from crnn_captcha.files import write_text
-from crnn_captcha.reporting.canvas import save_figure
+from crnn_captcha.reporting.canvas import save_figures
 from crnn_captcha.reporting.histograms import diagnosis_figures
-from crnn_captcha.reporting.markup import data_uri, document, picture, text
+from crnn_captcha.reporting.markup import document, figures, picture, text
 from crnn_captcha.reporting.page import prepare_report
 
 SHOWN = 12  # rows for each finding
@@ -55,10 +55,7 @@ def write_datasheet(
     facts = dict(facts or {})
     for name in CAPTIONS:
         (directory / f"{name}.png").unlink(missing_ok=True)  # of a report before
-    for name, figure in diagnosis_figures(diagnosis).items():
-        save_figure(figure, directory / f"{name}.png")
-    drawn = [name for name in CAPTIONS if (directory / f"{name}.png").exists()]
-    pictures = {name: (directory / f"{name}.png").read_bytes() for name in drawn}
+    pictures = save_figures(diagnosis_figures(diagnosis), directory)
     write_text(
         directory / "check.json", json.dumps({**facts, **diagnosis.to_dict()}, indent=1) + "\n"
     )
@@ -85,17 +82,10 @@ def render_datasheet(
         facts: what was checked.
     """
     found = "".join(_finding(finding, dataset) for finding in diagnosis.findings)
-    figures = "".join(
-        f'<figure><img alt="{CAPTIONS[name]}" src="{data_uri(data)}"></figure>\n'
-        for name, data in pictures.items()
-    )
     body = f"""<div class="cards">
 {_cards(diagnosis)}</div>
 <p>{text(diagnosis.summary)}</p>
-{found}<h2>Figures</h2>
-<div class="figures">
-{figures}</div>
-"""
+{found}{figures(CAPTIONS, pictures)}"""
     return document(title, facts, body)
 
 

@@ -121,6 +121,20 @@ def picture(name: str, dataset: Files) -> str:
     return f'<img alt="{text(name)}" title="{text(name)}" src="{data_uri(png(image))}">'
 
 
+def figures(captions: Mapping[str, str], pictures: Mapping[str, bytes]) -> str:
+    """PNG files side by side, under a headline.
+
+    Args:
+        captions: what each says to somebody who can't see it, by name.
+        pictures: files by name.
+    """
+    shown = "".join(
+        f'<figure><img alt="{captions[name]}" src="{data_uri(data)}"></figure>\n'
+        for name, data in pictures.items()
+    )
+    return f'<h2>Figures</h2>\n<div class="figures">\n{shown}</div>\n'
+
+
 def data_uri(data: bytes) -> str:
     """A PNG file as an address, so that it is a part of the page."""
     return f"data:image/png;base64,{b64encode(data).decode()}"

@@ -11,9 +11,9 @@ from crnn_captcha.errors import RunError
 from crnn_captcha.evaluation import Files
 from crnn_captcha.files import write_bytes, write_text
 from crnn_captcha.outcomes import EvaluationResult, Outcome
-from crnn_captcha.reporting.canvas import require_matplotlib, save_figure
+from crnn_captcha.reporting.canvas import require_matplotlib, save_figures
 from crnn_captcha.reporting.figures import evaluation_figures, training_curves
-from crnn_captcha.reporting.markup import data_uri, document, marked, table, text
+from crnn_captcha.reporting.markup import data_uri, document, figures, marked, table, text
 from crnn_captcha.reporting.showcase import (
     Pixels,
     ShowcaseEntry,
@@ -87,10 +87,7 @@ def write_report(
     prepare_report(directory)
     facts = {name: printable(value) for name, value in (facts or {}).items()}
     curves = {"curves": training_curves(history)} if history else {}
-    pictures = {}
-    for name, figure in {**curves, **evaluation_figures(result)}.items():
-        save_figure(figure, directory / f"{name}.png")
-        pictures[name] = (directory / f"{name}.png").read_bytes()
+    pictures = save_figures({**curves, **evaluation_figures(result)}, directory)
 
     def entries(outcomes: Iterable[Outcome], count: int) -> list[tuple[Outcome, ShowcaseEntry]]:
         return [
@@ -106,8 +103,8 @@ def write_report(
         "Wrong": entries((o for o in result.outcomes if not o.right), EXAMPLES),
         "Right": entries((o for o in result.outcomes if o.right), EXAMPLES),
     }
-    figures = json.dumps({**facts, **result.to_dict(outcomes=True)}, indent=1)
-    write_text(directory / "evaluation.json", figures + "\n")
+    numbers = json.dumps({**facts, **result.to_dict(outcomes=True)}, indent=1)
+    write_text(directory / "evaluation.json", numbers + "\n")
     notes = "".join(f"- {name}: {value}\n" for name, value in facts.items())
     said = f"{result.summary}\n\n{result.coverage_summary}\n\n{result.to_markdown()}"
     write_text(directory / "evaluation.md", f"# {printable(title)}\n\n{notes}\n{said}")
@@ -133,10 +130,6 @@ def render_page(
         title: the page's headline.
         facts: what was evaluated.
     """
-    figures = "".join(
-        f'<figure><img alt="{CAPTIONS[name]}" src="{data_uri(data)}"></figure>\n'
-        for name, data in pictures.items()
-    )
     tables = "".join(table(header, rows) for header, rows in result.tables())
     shown = "".join(
         f"<h2>{text(name)}: {len(rows)} of {_count(result, rows[0][0].right):,}</h2>\n"
@@ -148,10 +141,7 @@ def render_page(
 {_cards(result)}</div>
 <p>{text(result.summary)}</p>
 <p>{text(result.coverage_summary)}</p>
-<h2>Figures</h2>
-<div class="figures">
-{figures}</div>
-<h2>Tables</h2>
+{figures(CAPTIONS, pictures)}<h2>Tables</h2>
 {tables}{shown}"""
     return document(title, facts, body)
 

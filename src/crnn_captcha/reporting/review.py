@@ -18,7 +18,7 @@ from crnn_captcha.reporting.showcase import align
 from crnn_captcha.suspects import REASONS, Suspect
 from crnn_captcha.wording import percent
 
-MAX_ROWS = 500  # with pictures of 20 KB a page of 14 MB
+MAX_ROWS = 500  # each with its picture: more would make the page slow to open
 
 STYLE = """
 .bar { position: sticky; top: 0; display: flex; flex-wrap: wrap; gap: 12px; align-items: center;

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -23,23 +22,17 @@ from crnn_captcha.bundle import Bundle, BundleMetadata, write_bundle
 from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import Dataset
 from crnn_captcha.decoding import Logits, greedy_decode
-from crnn_captcha.errors import DatasetError, ExportError, RunError
+from crnn_captcha.errors import DatasetError, ExportError
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.synthetic import DrawnSource
 from crnn_captcha.temperature import TemperatureFit, fit_temperature
-from crnn_captcha.training.checkpoint import peek_checkpoint
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.description import Weights, describe_network
-from crnn_captcha.training.model import (
-    SHORTCUT,
-    Networks,
-    compiled,
-    full_precision,
-    make_networks,
-)
+from crnn_captcha.training.model import compiled
 from crnn_captcha.training.preparation import open_data
 from crnn_captcha.training.quantization import CALIBRATION_IMAGES, Quantized, quantize
 from crnn_captcha.training.run import RunFolder, best_row
+from crnn_captcha.training.trained import load_networks, load_shortcut
 
 OPSET = 17
 MIN_AGREEMENT = 0.999  # share of validation images on which Keras and ONNX Runtime read the same
@@ -131,58 +124,6 @@ def training_facts(folder: RunFolder, config: Config) -> dict[str, object]:
         "best_epoch": dict(best),
         **{key: value for key, value in facts.items() if key not in private},
     }
-
-
-def load_reader(folder: RunFolder, config: Config, charset: Charset) -> keras.Model:
-    """The reader of `load_networks`."""
-    return load_networks(folder, config, charset).reader
-
-
-def load_networks(folder: RunFolder, config: Config, charset: Charset) -> Networks:
-    """The best model of a run: built from the configuration, only weights read from the file.
-
-    The CTC shortcut isn't part of it, and is as it was before training.
-
-    Raises:
-        RunError: if there is none, or it doesn't fit the configuration.
-    """
-    if not folder.best_model.is_file():
-        raise RunError(
-            f"{folder.path} holds no model yet. Go on with its training by --resume until the "
-            "first epoch is done."
-        )
-    with full_precision():
-        networks = make_networks(config, charset.num_classes)
-    try:
-        networks.reader.load_weights(folder.best_model)
-    except (ValueError, OSError, KeyError, BadZipFile) as error:
-        raise RunError(
-            f"{folder.best_model} doesn't fit the configuration beside it: {error}"
-        ) from error
-    return networks
-
-
-def load_shortcut(folder: RunFolder, networks: Networks) -> list[NDArray[np.float32]]:
-    """Kernel and bias of a run's CTC shortcut, from its newest checkpoint.
-
-    Args:
-        folder: of the run.
-        networks: by `load_networks`.
-
-    Returns:
-        Float32 (features, num_classes) and (num_classes,); nothing where there is no shortcut, or
-        no checkpoint that fits.
-    """
-    variables = networks.learner.variables
-    paths = [variable.path for variable in variables]
-    checkpoint = peek_checkpoint(folder.checkpoints) if SHORTCUT[0] in paths else None
-    if checkpoint is None:
-        return []
-    arrays = checkpoint.arrays[: len(variables)]  # the optimizer's come after them
-    if [array.shape for array in arrays] != [tuple(v.shape) for v in variables]:
-        return []
-    shortcut = [np.asarray(arrays[paths.index(path)], np.float32) for path in SHORTCUT]
-    return shortcut if all(np.isfinite(array).all() for array in shortcut) else []
 
 
 def to_onnx(reader: keras.Model) -> bytes:
@@ -300,7 +241,11 @@ def _open_data(path: str | Path | None, folder: RunFolder, config: Config) -> Da
 @contextlib.contextmanager
 def _quiet() -> Any:
     """The converter's notes, which say nothing to a user, are kept off the terminal."""
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

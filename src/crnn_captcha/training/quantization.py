@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -64,19 +63,18 @@ def quantize(
     Neural Network Quantization", arXiv 2106.08295, section 3 (ranges by percentile, sensitivity
     layer by layer).
     """
-    batch = _alike(images)
-    names = _convolutions(graph)
-    found: Quantized | None = None
+    batch, names = _alike(images), _convolutions(graph)
 
-    def try_all(chosen: Sequence[str]) -> bool:
-        nonlocal found
+    def attempt(chosen: Sequence[str]) -> Quantized | None:
         smaller = _in_8_bits(graph, batch, chosen)
         agreement = agree(smaller)
-        if agreement >= least and (found is None or len(chosen) > found.in_8_bits):
-            found = Quantized(smaller, len(names), len(chosen), agreement)
-        return agreement >= least
+        if agreement < least:
+            return None
+        return Quantized(smaller, len(names), len(chosen), agreement)
 
-    if not names or try_all(names):
+    if not names:
+        return None
+    if found := attempt(names):
         return found
     exact = scores(graph, batch)
     noise = {
@@ -84,14 +82,14 @@ def quantize(
         for name in names
     }
     order = sorted(names, key=lambda name: noise[name])
-    enough, too_many = 0, len(order)  # the quietest so many fit, so many don't
+    best, enough, too_many = None, 0, len(order)  # the quietest so many fit, so many don't
     while too_many - enough > 1:
         middle = (enough + too_many) // 2
-        if try_all(order[:middle]):
-            enough = middle
+        if found := attempt(order[:middle]):
+            best, enough = found, middle
         else:
             too_many = middle
-    return found
+    return best
 
 
 def _alike(images: Sequence[Image]) -> NDArray[np.uint8]:
@@ -126,7 +124,6 @@ def _in_8_bits(graph: bytes, images: NDArray[np.uint8], chosen: Collection[str])
     import onnx
     from onnxruntime import quantization
 
-    logging.getLogger().setLevel(max(logging.getLogger().level, logging.ERROR))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "quantized.onnx"
         reader: Any = _Batches(images)

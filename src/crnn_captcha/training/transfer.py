@@ -16,9 +16,9 @@ from crnn_captcha.charset import BLANK, Charset
 from crnn_captcha.recognizer import DEFAULT_BUNDLE
 from crnn_captcha.training.config import DEFAULT_PRESET, PRESETS, Config
 from crnn_captcha.training.description import Weights, read_weights
-from crnn_captcha.training.export import load_networks, load_shortcut
 from crnn_captcha.training.model import HEAD, SHORTCUT, Networks
 from crnn_captcha.training.run import RunFolder
+from crnn_captcha.training.trained import load_networks, load_shortcut
 
 Array = NDArray[np.float32]
 
