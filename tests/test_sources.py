@@ -178,6 +178,13 @@ def test_zip_with_a_cut_name_is_refused(tmp_path: Path) -> None:
         open_dataset(path)
 
 
+def test_zip_with_a_name_cut_to_nothing_is_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "d.zip", ["#rain/b-1.png"])
+    path.write_bytes(path.read_bytes().replace(b"#", b"\0"))
+    with pytest.raises(DatasetError, match=r"Received: '\\x00rain/b-1.png'"):
+        open_dataset(path)
+
+
 def test_zip_with_a_link_is_refused(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "d.zip", ["train/b-1.png"])
     write_entry(path, link_entry("train/c-1.png"), b"/etc/passwd")

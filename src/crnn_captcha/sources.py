@@ -161,9 +161,9 @@ class ZipSource:
             ) from error
         if len(entries) > MAX_ENTRIES:
             raise self._refused(f"at most {MAX_ENTRIES:,} entries", f"{len(entries):,}")
-        files = [e for e in entries if not e.is_dir()]
-        for entry in entries:
+        for entry in entries:  # first: whether it is a folder can't be asked of a hostile name
             _checked_name(entry.orig_filename, self.path)
+        files = [e for e in entries if not e.is_dir()]
         counts = Counter(posixpath.normpath(e.filename) for e in files)
         if twice := [name for name, count in counts.items() if count > 1]:
             raise self._refused("each name once", listed(twice))
