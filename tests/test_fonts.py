@@ -106,6 +106,18 @@ def test_several_folders_are_searched_with_the_installed_fonts_if_asked_for(
         find_fonts(CHARACTERS, installed=False)
 
 
+def test_a_web_font_draws_as_the_font_it_was_made_of(tmp_path: Path) -> None:
+    tt_lib = pytest.importorskip("fontTools.ttLib")
+    original = _dejavu("DejaVuSans.ttf")
+    with tt_lib.TTFont(original) as font:
+        font.flavor = "woff"
+        font.save(tmp_path / "web.woff")
+    (found,) = find_fonts(CHARACTERS, tmp_path)
+    assert found.family == "DejaVu Sans"
+    expected = ImageFont.truetype(original, 40).getmask("g")
+    assert bytes(found.at(40).getmask("g")) == bytes(expected)
+
+
 def test_each_weight_of_a_variable_font_is_a_font(tmp_path: Path) -> None:
     source = next((p for p in fonts_module._package_files() if "[wght]" in p.name), None)
     if source is None:
@@ -169,7 +181,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_font(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("none here")
-    with pytest.raises(FontError, match=r"Received: none in .* \(no \.ttf or \.otf file there\)"):
+    with pytest.raises(FontError, match=r"Received: none in .* \(no \.otf, \.ttf, \.woff, \.woff2 file there\)"):
         find_fonts(CHARACTERS, tmp_path)
 
 

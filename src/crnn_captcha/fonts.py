@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crnn_captcha.errors import FontError
 
-FONT_SUFFIXES = (".otf", ".ttf")
+FONT_SUFFIXES = (".otf", ".ttf", ".woff", ".woff2")
 # What packages of fonts register under.
 ENTRY_POINT_GROUPS = ("fonts_otf", "fonts_ttf", "fontpkg.family")
 UNMAPPED = "\uffff"  # a Unicode noncharacter: every font draws its .notdef glyph for it
@@ -71,7 +71,7 @@ def find_fonts(
     """The fonts that can draw each of `characters`, and each in its own way.
 
     Installed are the fonts of font packages, Matplotlib's DejaVu fonts if it is installed, and
-    the font that is built into Pillow. A font that lies in several places (or as .ttf and .otf)
+    the font that is built into Pillow. A font that lies in several places (or as .ttf and .woff)
     counts once. Each named weight and width of a variable font is a font.
 
     A text can't be read where two of its characters look the same. So a font that has capitals for
@@ -79,7 +79,7 @@ def find_fonts(
 
     Args:
         characters: what has to be drawn.
-        folders: look here, at any depth, for .ttf and .otf files.
+        folders: look here, at any depth, for .ttf, .otf, .woff and .woff2 files.
         installed: use the installed fonts, too; None uses them where there are no folders.
 
     Returns:
@@ -136,7 +136,7 @@ def families(fonts: Iterable[Font]) -> dict[str, list[Font]]:
 
 def _no_font(characters: str, folders: Sequence[Folder], reasons: list[str]) -> str:
     where = f"in {', '.join(map(str, folders))}" if folders else "among the installed fonts"
-    why = "; ".join(reasons[:MAX_REASONS]) or "no .ttf or .otf file there"
+    why = "; ".join(reasons[:MAX_REASONS]) or f"no {', '.join(FONT_SUFFIXES)} file there"
     more = f"; and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
     return (
         f"A font is usable if it draws every character of '{characters}' in its own way. "

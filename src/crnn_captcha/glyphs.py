@@ -28,7 +28,7 @@ EDGE = 128  # the level of a field at the letter's edge; higher is inside
 LEVELS_A_PX = (255 - EDGE) / REACH_PX
 PROBE_SIZE_PX = 100  # large enough that rounding to whole pixels costs little
 MAX_EM_PX = 600  # of fonts whose letters are tiny
-KEPT_FIELDS = 16_384  # of some 5 KB
+KEPT_FIELDS = 262_144  # of some 5 KB: all characters of thousands of fonts
 KEPT_GLYPHS = 262_144
 
 

@@ -27,8 +27,8 @@ DEFAULT_BUNDLE = Path(__file__).parent / "models" / "default.onnx"
 RUN_BUNDLE = "bundle.onnx"  # in a run folder
 
 CHUNK_IMAGES = 256  # prepared ahead, so that many of a chunk have the same width
-WINDOW_IMAGES = 64  # fewer where each thread has its own: all of them are held at once
-MAX_BATCH_PIXELS = 2**18  # 64 float32 channels at full resolution are 64 MiB then
+WINDOW_IMAGES = 32  # fewer where each thread has its own: all of them are held at once
+MAX_BATCH_PIXELS = 2**14  # larger batches take more memory, and are hardly faster
 
 Prepared = NDArray[np.uint8]
 

@@ -48,8 +48,8 @@ MORE_FONTS = "More fonts make a better data set: pip install 'crnn-captcha[gener
     "folders",
     multiple=True,
     metavar="FOLDER",
-    help="Draw with the .ttf and .otf files in FOLDER, not with the style's fonts; may be given "
-    "several times.",
+    help="Draw with the font files (.ttf, .otf, .woff, .woff2) in FOLDER, not with the style's "
+    "fonts; may be given several times.",
 )
 def generate(
     out: Path,
