@@ -106,7 +106,8 @@ class Generator:
         width = style.image.width_px.draw(random)
         width += len(label) * style.image.width_per_character_px.draw(random)
         size = max(1, round(width)), style.image.height_px.whole(random)
-        files = [font.path for font in self.fonts if font.path and font.path.suffix.lower() == ".ttf"]
+        paths = (font.path for font in self.fonts)
+        files = [path for path in paths if path and path.suffix.lower() == ".ttf"]
         path = files[random.integers(len(files))] if files else None
         return Drawn(label, find_peer(style.generator)(label, size, path, random))
 

@@ -94,7 +94,8 @@ class FontStyle:
     """What is drawn with.
 
     Attributes:
-        folders: where font files (.ttf, .otf, .woff, .woff2) lie, at any depth; relative to the style's file.
+        folders: where font files (.ttf, .otf, .woff, .woff2) lie, at any depth; relative to the
+            style's file.
         installed: also draw with the fonts of installed packages.
         per_letter: each letter has a font of its own, not each image.
     """

@@ -14,6 +14,7 @@ from crnn_captcha.training.loop import train
 from crnn_captcha.training.process import in_own_process
 from crnn_captcha.training.run import RunFolder
 from crnn_captcha.training.timing import epoch_seconds
+from crnn_captcha.training.transfer import Base
 
 
 def check_minutes(minutes: float) -> None:
@@ -52,6 +53,7 @@ def train_within(
     *,
     epochs: int | None = None,
     corrections: Corrections | None = None,
+    base: Base | None = None,
     skip_broken: bool,
     progress: bool,
 ) -> bool:
@@ -64,6 +66,7 @@ def train_within(
         minutes: that become epochs, by steps that are timed beforehand.
         epochs: instead of the minutes.
         corrections: of the data's labels.
+        base: a trained model to start from.
         skip_broken: leave broken images out.
         progress: say on standard error how it goes.
 
@@ -95,6 +98,7 @@ def train_within(
         folder.path,
         config,
         corrections=corrections,
+        base=base,
         resume=folder.exists,
         skip_broken=skip_broken,
         progress=progress,
