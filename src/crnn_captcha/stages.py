@@ -7,7 +7,7 @@ Adding one means writing a function and entering it in `STAGES`, what its parame
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Concatenate
 
@@ -19,6 +19,7 @@ Image = NDArray[np.uint8]
 Columns = NDArray[np.float64]  # of an earlier image, where one's columns start and end: (width, 2)
 Parameter = int | float
 
+COLOURS = 3  # red, green, blue
 PAPER = 255  # white, before `invert` or `adaptive_threshold`
 
 
@@ -85,9 +86,9 @@ def _ink_box(
     image: Image, black: int, paper: int, pixels: int, margin: int
 ) -> tuple[slice, slice] | None:
     """Rows and columns of the ink; None where there is none."""
-    ink = _is_ink(image, black, paper)
-    rows = np.flatnonzero(np.count_nonzero(ink, axis=1) >= pixels)
-    columns = np.flatnonzero(np.count_nonzero(ink, axis=0) >= pixels)
+    ink = _ink(image, black, paper)
+    rows = np.flatnonzero(_sums(ink, axis=1) >= pixels)
+    columns = np.flatnonzero(_sums(ink, axis=0) >= pixels)
     if not rows.size or not columns.size:
         return None
     top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
@@ -107,12 +108,12 @@ def narrow_gaps(image: Image, *, gap: int = 6, black: int = 24, paper: int = 250
         paper: a pixel whose darkest channel is at least this is paper.
     """
     kept = _columns_with_ink(image, gap, black, paper)
-    return image if kept.all() else image[:, kept]
+    return image if kept.all() else image.take(np.flatnonzero(kept), axis=1)
 
 
 def _columns_with_ink(image: Image, gap: int, black: int, paper: int) -> NDArray[np.bool_]:
     """Whether a column has ink, or is of what stays of a gap; all, where there is no ink."""
-    ink: NDArray[np.bool_] = np.any(_is_ink(image, black, paper), axis=0)  # (width,)
+    ink = _sums(_ink(image, black, paper), axis=0) > 0  # (width,)
     if not ink.any():
         return ~ink
     columns = np.arange(len(ink))
@@ -121,16 +122,24 @@ def _columns_with_ink(image: Image, gap: int, black: int, paper: int) -> NDArray
     return np.asarray((before <= (gap + 1) // 2) | (after <= gap // 2))
 
 
-def _is_ink(image: Image, black: int, paper: int) -> NDArray[np.bool_]:
-    if image.ndim < 3:
+def _ink(image: Image, black: int, paper: int) -> Image:
+    """1 where there is ink, (height, width)."""
+    darkest, brightest = _extremes(cv2.split(image[..., :3]))
+    _, is_paper = cv2.threshold(darkest, paper - 1, 1, cv2.THRESH_BINARY)
+    _, is_line = cv2.threshold(brightest, black - 1, 1, cv2.THRESH_BINARY_INV)
+    return _uint8(cv2.bitwise_xor(cv2.bitwise_or(is_paper, is_line), 1))
+
+
+def _sums(image: Image, axis: int) -> NDArray[np.int32]:
+    """As `image.sum(axis)` of (height, width), ten times as fast."""
+    return np.asarray(cv2.reduce(image, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel())
+
+
+def _extremes(colours: Sequence[Image]) -> tuple[Image, Image]:
+    """Each pixel's darkest and brightest of the colours."""
+    if len(colours) < COLOURS:
         raise ValueError("ink is told by its colour, and the image has none")
-    darkest, brightest = _extremes(image)
-    return np.asarray((darkest < paper) & (brightest >= black))
-
-
-def _extremes(image: Image) -> tuple[Image, Image]:
-    """Each pixel's darkest and brightest channel."""
-    red, green, blue = (image[..., i] for i in range(3))
+    red, green, blue = colours
     return cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
 
 
@@ -147,12 +156,14 @@ def add_ink(image: Image, *, black: int = 24, paper: int = 250, reach: int = 9) 
         paper: where all pixels nearby have a darkest channel of at least this, there is no ink.
         reach: pixels that "nearby" spans: a bit more than a stroke.
     """
-    darkest, brightest = _extremes(image)
-    distance = np.where(brightest < black, 0, PAPER - darkest).astype(np.uint8)
+    colours = cv2.split(image[..., :3])
+    darkest, brightest = _extremes(colours)
+    distance = cv2.bitwise_not(darkest)
+    distance[brightest < black] = 0
     full = cv2.dilate(distance, np.ones((reach, reach), np.uint8))
     share = cv2.divide(distance, full, scale=255)  # 0 where `full` is 0
-    ink = np.where(full > PAPER - paper, PAPER - share, PAPER).astype(np.uint8)
-    return np.dstack([image[..., :3], ink])
+    share[full <= PAPER - paper] = 0
+    return _uint8(cv2.merge([*colours, cv2.bitwise_not(share)]))
 
 
 def resize_height(image: Image, *, height: int, min_width: int = 1, max_width: int = 4096) -> Image:
