@@ -34,7 +34,11 @@ FOLDER = "data/main"  # holds train/ and test/
 TEST_EVERY = 10  # images 1, 11, 21, ... are for testing: a tenth, and one as soon as there are two
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold; a real one changes the bytes
 FILE_MODE = 0o100644 << 16  # a regular file that its owner may write
-COMPRESSION = 3  # of PNG: 6 takes twice the time for a tenth less
+# Of PNG: flat colours compress better unfiltered, and in a third of the time.
+PNG_FLAGS = (
+    *(cv2.IMWRITE_PNG_COMPRESSION, 3),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE),
+)
 CHUNK = 64  # images that a worker process draws at a time
 MANY = 10 * CHUNK  # fewer are drawn before processes have started
 CHUNKS_AHEAD = 4  # for each worker: hides a slow one, holds a few MB
@@ -179,8 +183,7 @@ def generate(
 
 def png_of(image: NDArray[np.uint8]) -> bytes:
     """A PNG file of an image, RGB uint8 (height, width, 3)."""
-    flags = [cv2.IMWRITE_PNG_COMPRESSION, COMPRESSION]
-    return bytes(cv2.imencode(".png", image[..., ::-1], flags)[1])
+    return bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), PNG_FLAGS)[1])
 
 
 def write_folder(out: str | os.PathLike[str], images: Iterable[GeneratedImage]) -> Path:
