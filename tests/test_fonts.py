@@ -181,7 +181,9 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_font(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("none here")
-    with pytest.raises(FontError, match=r"Received: none in .* \(no \.otf, \.ttf, \.woff, \.woff2 file there\)"):
+    with pytest.raises(
+        FontError, match=r"Received: none in .* \(no \.otf, \.ttf, \.woff, \.woff2 file there\)"
+    ):
         find_fonts(CHARACTERS, tmp_path)
 
 

@@ -179,7 +179,9 @@ def test_a_generator_may_be_sent_to_another_process() -> None:
 
 def test_fonts_come_from_where_the_style_says(tmp_path: Path) -> None:
     style = replace(Style(), fonts=FontStyle(folders=(str(tmp_path),), installed=False))
-    with pytest.raises(FontError, match=r"none in .* \(no \.otf, \.ttf, \.woff, \.woff2 file there\)"):
+    with pytest.raises(
+        FontError, match=r"none in .* \(no \.otf, \.ttf, \.woff, \.woff2 file there\)"
+    ):
         Generator(style)
     assert Generator().fonts == Generator(load_style()).fonts
 

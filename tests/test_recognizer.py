@@ -464,6 +464,20 @@ def test_without_a_model_the_packages_bundle_reads(
         Recognizer()
 
 
+def test_a_bundle_in_the_package_is_read_with_by_its_name(
+    bundle_path: Path, paint: Paint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = tmp_path / "packaged"
+    packaged.mkdir()
+    bundle_path.rename(packaged / "tiny.onnx")
+    monkeypatch.setattr(recognizers, "PACKAGED_BUNDLES", packaged)
+    monkeypatch.chdir(tmp_path)
+    assert Recognizer("tiny").read(paint("ab")).text == "ab"
+    (tmp_path / "tiny").write_bytes(b"what is a file is no name")
+    with pytest.raises(BundleError, match="'tiny'"):
+        Recognizer("tiny")
+
+
 def test_a_bundle_may_be_given_itself(bundle_path: Path, paint: Paint) -> None:
     assert Recognizer(read_bundle(bundle_path)).read(paint("ab")).text == "ab"
 

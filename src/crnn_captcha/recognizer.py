@@ -23,7 +23,8 @@ from crnn_captcha.preprocessing import Pipeline
 from crnn_captcha.stages import Columns
 from crnn_captcha.windows import available_cores, in_windows, side_by_side
 
-DEFAULT_BUNDLE = Path(__file__).parent / "models" / "default.onnx"
+PACKAGED_BUNDLES = Path(__file__).parent / "models"
+DEFAULT_BUNDLE = PACKAGED_BUNDLES / "default.onnx"
 RUN_BUNDLE = "bundle.onnx"  # in a run folder
 
 CHUNK_IMAGES = 256  # prepared ahead, so that many of a chunk have the same width
@@ -46,8 +47,8 @@ class Recognizer:
     and large images use them, and `cv2.setNumThreads(1)` turns them off.
 
     Args:
-        model: a bundle file, a run folder that holds `bundle.onnx`, or a `Bundle`; None is the
-            bundle in the package.
+        model: a bundle file, a run folder that holds `bundle.onnx`, the name of a bundle in the
+            package, or a `Bundle`; None is the bundle in the package that is named `default`.
         threads: that it computes on at most, for one image as for many; None: as many as there
             are cores to run on.
 
@@ -311,8 +312,15 @@ def _batches(prepared: dict[int, Prepared]) -> Iterator[list[int]]:
         yield from (group[start : start + size] for start in range(0, len(group), size))
 
 
+def packaged_bundles() -> dict[str, Path]:
+    """The bundles in the package, by name."""
+    return {path.stem: path for path in sorted(PACKAGED_BUNDLES.glob("*.onnx"))}
+
+
 def bundle_path(model: str | os.PathLike[str] | None) -> Path:
-    """Where the bundle lies: a file itself, a run folder's, or the package's for None.
+    """Where the bundle lies: a file itself, a run folder's, or one of the package's.
+
+    What is a file or a folder isn't taken for a name.
 
     Raises:
         BundleError: if it isn't there.
@@ -325,6 +333,8 @@ def bundle_path(model: str | os.PathLike[str] | None) -> Path:
             )
         return DEFAULT_BUNDLE
     path = Path(model)
+    if not path.exists() and os.fspath(model) in packaged_bundles():
+        return packaged_bundles()[os.fspath(model)]
     if not path.is_dir():
         return path
     if not (path / RUN_BUNDLE).is_file():

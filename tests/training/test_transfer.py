@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from crnn_captcha import recognizer as recognizer_module
 from crnn_captcha.bundle import Bundle, read_bundle
 from crnn_captcha.charset import Charset
 from crnn_captcha.errors import BundleError, RunError
-from crnn_captcha.training import transfer as transfer_module
 from crnn_captcha.training.checkpoint import load_checkpoint
 from crnn_captcha.training.config import PRESETS, Config, check_starts_from
 from crnn_captcha.training.description import Weights
@@ -249,11 +249,14 @@ def test_another_model_has_another_digest(run: Path, tiny_run: Path) -> None:
     assert read_base(run).digest != before
 
 
-def test_the_package_s_bundle_has_a_name(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer_module, "DEFAULT_BUNDLE", tiny_run / "bundle.onnx")
-    assert read_base("default").path == tiny_run / "bundle.onnx"
-    with pytest.raises(BundleError, match=r"Received: 'default' \(no such file\)"):
-        read_base("./default")
+def test_a_bundle_in_the_package_has_a_name(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recognizer_module, "PACKAGED_BUNDLES", tmp_path)
+    packaged = shutil.copy(tiny_run / "bundle.onnx", tmp_path / "tiny.onnx")
+    assert read_base("tiny").path == packaged
+    with pytest.raises(BundleError, match=r"Received: 'other' \(no such file\)"):
+        read_base("other")
 
 
 @pytest.mark.parametrize("preset", ["of their own", ["classic"], None])

@@ -21,7 +21,7 @@ DEFAULT_MODEL = "the bundle in the package"
     "--model",
     metavar="M",
     type=click.Path(path_type=Path),
-    help="Bundle or run folder; left out, the package's bundle.",
+    help="Bundle, run folder, or the name of a bundle in the package; left out: default.",
 )
 @click.option(
     "--split",

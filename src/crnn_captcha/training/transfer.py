@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from crnn_captcha.bundle import Bundle, read_bundle
 from crnn_captcha.charset import BLANK, Charset
-from crnn_captcha.recognizer import DEFAULT_BUNDLE
+from crnn_captcha.recognizer import bundle_path
 from crnn_captcha.training.config import DEFAULT_PRESET, PRESETS, Config
 from crnn_captcha.training.description import Weights, read_weights
 from crnn_captcha.training.model import HEAD, SHORTCUT, Networks
@@ -22,7 +22,6 @@ from crnn_captcha.training.trained import load_networks, load_shortcut
 
 Array = NDArray[np.float32]
 
-PACKAGED = "default"  # names the bundle in the package
 LISTED = 40  # characters that are named, of however many
 
 
@@ -80,16 +79,17 @@ def read_base(source: str | Path) -> Base:
     Nothing in it is run: networks are built from its configuration, and only numbers are read.
 
     Args:
-        source: a run folder, whose best model counts; a bundle; or `PACKAGED`, the bundle in the
-            package.
+        source: a run folder, whose best model counts; a bundle; or the name of one in the package.
 
     Raises:
         RunError: if the run has no model yet, or it doesn't fit its configuration.
         BundleError: if the bundle can't be used, or doesn't describe its network.
         ConfigError: if the run's configuration isn't valid.
     """
-    path = DEFAULT_BUNDLE if source == PACKAGED else Path(source)
-    return _from_run(RunFolder(path)) if path.is_dir() else _from_bundle(path, read_bundle(path))
+    if (run := Path(source)).is_dir():
+        return _from_run(RunFolder(run))
+    path = bundle_path(source)
+    return _from_bundle(path, read_bundle(path))
 
 
 def transfer(base: Base, networks: Networks, charset: Charset) -> Transfer:
