@@ -29,6 +29,7 @@ from crnn_captcha.bundle import (
 from crnn_captcha.charset import Charset
 from crnn_captcha.errors import BundleError
 from crnn_captcha.preprocessing import Pipeline, Stage
+from crnn_captcha.recognizer import packaged_bundles
 
 MakeModel = Callable[[], Any]
 
@@ -567,8 +568,8 @@ def test_bundles_of_before_there_was_a_temperature_are_read(
         dataclasses.replace(read, temperature=1.5)
 
 
-def test_the_bundle_in_the_package_is_read() -> None:
-    path = Path(bundles.__file__).parent / "models" / "default.onnx"
+@pytest.mark.parametrize("path", packaged_bundles().values(), ids=lambda path: path.stem)
+def test_bundles_in_the_package_are_read(path: Path) -> None:
     assert read_bundle(path).metadata.temperature > 0
 
 
