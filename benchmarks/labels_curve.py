@@ -1,9 +1,9 @@
-"""How many labels does a reader need, and how many does a generator save?
+"""How many labels does a reader need, and how many does a trained model to start from save?
 
 For each count of labels, networks are trained for the same minutes: from these labels alone, and
-with a start from a model that has learned from drawn images (`train --synthetic`, made
-beforehand). A tenth of the labels is not learned from, but chooses the epoch. What comes out is
-measured on the whole test split, and drawn as a curve.
+from a model that was trained beforehand, on drawn images (`train --synthetic`) or on others. A
+tenth of the labels is not learned from, but chooses the epoch. What comes out is measured on the
+whole test split, and drawn as a curve.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from crnn_captcha.reporting.canvas import BLUE, GREY, new_figure, save_figure, s
 from crnn_captcha.training import DEFAULT_PRESET, PRESETS, make_config
 from crnn_captcha.training.budget import train_within
 from crnn_captcha.training.run import RunFolder
-from crnn_captcha.training.transfer import read_base
+from crnn_captcha.training.transfer import Base, read_base
 
 COUNTS = (250, 500, 1000, 2000, 4000, 8000)
-ALONE, STARTED = "labels alone", "started from drawn images"
+ALONE = "from nothing"
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("data", metavar="DATA")
     parser.add_argument("--out", required=True, metavar="DIR", help="runs; finished ones are kept")
-    parser.add_argument("--from", dest="base", metavar="MODEL", help="trained on drawn images")
+    parser.add_argument("--from", dest="base", metavar="MODEL", help="to start from")
     parser.add_argument("--minutes", type=float, default=10, help="a training (default: 10)")
     parser.add_argument("--labels", type=positive, nargs="+", default=COUNTS, metavar="N")
     parser.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
@@ -44,7 +44,9 @@ def main() -> None:
     arguments = parser.parse_args()
     dataset = open_dataset(arguments.data)
     test = dataset.samples("test")
-    bases = {ALONE: None} | ({STARTED: read_base(arguments.base)} if arguments.base else {})
+    bases: dict[str, Base | None] = {ALONE: None}
+    if arguments.base:
+        bases[f"from {Path(arguments.base).stem}"] = read_base(arguments.base)
     results: dict[str, dict[int, EvaluationResult]] = {kind: {} for kind in bases}
     for count in sorted(arguments.labels):
         left_out = keep(dataset, count)
