@@ -9,25 +9,51 @@ whole test split, and drawn as a curve.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from measurement import SEED, Figure, argument_parser, positive, report, run
 
 from crnn_captcha.corrections import Correction, Corrections
-from crnn_captcha.dataset import Dataset, open_dataset
+from crnn_captcha.dataset import Dataset, Sample, open_dataset
+from crnn_captcha.errors import ConfigError
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.outcomes import EvaluationResult
 from crnn_captcha.progress import say
 from crnn_captcha.recognizer import Recognizer
-from crnn_captcha.reporting.canvas import BLUE, GREY, new_figure, save_figure, style
+from crnn_captcha.reporting.canvas import (
+    BLUE,
+    GREY,
+    new_figure,
+    require_matplotlib,
+    save_figure,
+    style,
+)
 from crnn_captcha.training import DEFAULT_PRESET, PRESETS, make_config
-from crnn_captcha.training.budget import train_within
+from crnn_captcha.training.budget import check_minutes, train_within
+from crnn_captcha.training.config import Config, check_starts_from
+from crnn_captcha.training.preparation import cut
 from crnn_captcha.training.run import RunFolder
 from crnn_captcha.training.transfer import Base, read_base
 
 COUNTS = (250, 500, 1000, 2000, 4000, 8000)
 ALONE = "from nothing"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to train: from nothing, or from a trained model."""
+
+    name: str
+    config: Config
+    base: Base | None = None
+
+    def folder(self, out: str, count: int, minutes: float) -> RunFolder:
+        """Of its run with so many labels and minutes."""
+        return RunFolder(Path(out, f"{count}-labels-{minutes:g}-min-{self.name.replace(' ', '-')}"))
 
 
 def main() -> None:
@@ -38,72 +64,84 @@ def main() -> None:
     parser.add_argument("--from", dest="base", metavar="MODEL", help="to start from")
     parser.add_argument("--minutes", type=float, default=10, help="a training (default: 10)")
     parser.add_argument("--labels", type=positive, nargs="+", default=COUNTS, metavar="N")
-    parser.add_argument("--preset", choices=PRESETS, default=DEFAULT_PRESET)
+    parser.add_argument("--preset", choices=PRESETS, help="(default: MODEL's, or standard)")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--picture", metavar="PNG", help="draw the curve")
     arguments = parser.parse_args()
-    dataset = open_dataset(arguments.data)
+    check_minutes(arguments.minutes)
+    if arguments.picture:
+        require_matplotlib()
+    kinds = make_kinds(arguments.preset, arguments.settings, arguments.base)
+    dataset = open_dataset(arguments.data, **cut(kinds[0].config.data))
     test = dataset.samples("test")
-    bases: dict[str, Base | None] = {ALONE: None}
-    if arguments.base:
-        bases[f"from {Path(arguments.base).stem}"] = read_base(arguments.base)
-    results: dict[str, dict[int, EvaluationResult]] = {kind: {} for kind in bases}
-    for count in sorted(arguments.labels):
-        left_out = keep(dataset, count)
-        for kind, base in bases.items():
-            say(f"== {count:,} labels, {kind}")
-            folder = RunFolder(
-                Path(arguments.out, f"{count}-{'alone' if base is None else 'from'}")
-            )
-            config = make_config(
-                arguments.preset, arguments.settings, base.config if base else None
-            )
-            train_within(
-                arguments.data,
-                folder,
-                config,
-                arguments.minutes,
-                corrections=left_out,
-                base=base,
-                skip_broken=False,
-                progress=True,
-            )
-            recognizer = Recognizer(folder.path)
-            results[kind][count] = evaluate(recognizer, dataset, test)
-    figures = [
-        Figure(
-            f"exact match on test after {arguments.minutes:g} min with {count:,} labels: {kind}",
-            [100 * result.exact_match],
-            "%",
-            1,
+    left_out = {count: keep(dataset, count) for count in sorted(arguments.labels)}
+    results: dict[str, dict[int, EvaluationResult]] = {kind.name: {} for kind in kinds}
+    figures = []
+    for (count, corrections), kind in product(left_out.items(), kinds):
+        say(f"== {count:,} labels, {kind.name}")
+        folder = kind.folder(arguments.out, count, arguments.minutes)
+        done = train_within(
+            arguments.data,
+            folder,
+            kind.config,
+            arguments.minutes,
+            corrections=corrections,
+            base=kind.base,
+            skip_broken=False,
+            progress=True,
         )
-        for kind, by_count in results.items()
-        for count, result in by_count.items()
-    ]
+        if not done:
+            sys.exit("Stopped. The same command goes on.")
+        result = results[kind.name][count] = evaluate(Recognizer(folder.path), dataset, test)
+        history = folder.read_history()
+        what = (
+            f"exact match on test with {count:,} labels, {kind.name}, "
+            f"{len(history)} epochs in {sum(row['seconds'] for row in history) / 60:.1f} min"
+        )
+        figures.append(Figure(what, [100 * result.exact_match], "%", 1))
     if arguments.picture:
         draw(results, arguments.minutes, Path(arguments.picture))
     report(figures, as_json=arguments.json)
+
+
+def make_kinds(preset: str | None, settings: Sequence[str], model: str | None) -> list[Kind]:
+    """What is to be compared: the same network from nothing and, if there is one, from a model.
+
+    Raises:
+        ConfigError: if the two would have other networks, or settings the epochs.
+    """
+    if any(setting.startswith("training.epochs") for setting in settings):
+        raise ConfigError("The minutes choose training.epochs. Leave that setting out.")
+    if model is None:
+        return [Kind(ALONE, make_config(preset or DEFAULT_PRESET, settings))]
+    base = read_base(model)
+    known = base.config.preset if base.config.preset in PRESETS else DEFAULT_PRESET
+    alone = make_config(preset or known, settings)
+    check_starts_from(alone, base.config)
+    config = make_config(preset or known, settings, base.config)
+    return [Kind(ALONE, alone), Kind(f"from {Path(model).stem}", config, base)]
 
 
 def keep(dataset: Dataset, count: int) -> Corrections | None:
     """Leaves out all labels of train and validation but `count`, in both the same share of them.
 
     Of more labels, all that there were among fewer are kept.
+
+    Raises:
+        ConfigError: if there are fewer than `count`.
     """
     splits = [dataset.samples(split) for split in ("train", "validation")]
-    share = count / sum(map(len, splits))
-    if share >= 1:
+    total = sum(map(len, splits))
+    if count > total:
+        raise ConfigError(f"The data have {total:,} labels to learn from. Received: {count:,}.")
+    if count == total:
         return None
     randomness = random.Random(SEED)
-    return Corrections(
-        tuple(
-            Correction(sample.name, sample.label, "drop")
-            for samples in splits
-            for sample in randomness.sample(samples, len(samples))[
-                max(1, round(share * len(samples))) :
-            ]
-        )
-    )
+    dropped: list[Sample] = []
+    for samples in splits:
+        kept = max(1, round(count / total * len(samples)))
+        dropped += randomness.sample(samples, len(samples))[kept:]
+    return Corrections(tuple(Correction(s.name, s.label, "drop") for s in dropped))
 
 
 def draw(results: Mapping[str, Mapping[int, EvaluationResult]], minutes: float, path: Path) -> None:
@@ -127,4 +165,4 @@ def draw(results: Mapping[str, Mapping[int, EvaluationResult]], minutes: float, 
 
 
 if __name__ == "__main__":
-    run(main, times=False)
+    run(main)

@@ -127,7 +127,9 @@ def argument_parser(description: str | None, *, reads: bool = False) -> argparse
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print a line of JSON after the table")
     if reads:
-        parser.add_argument("--model", metavar="M", help="bundle or run (default: the package's)")
+        parser.add_argument(
+            "--model", metavar="M", help="bundle, run, or name of the package's (default: default)"
+        )
     return parser
 
 

@@ -223,6 +223,13 @@ def test_somebody_elses_generator_gets_true_type_fonts(peer: list[tuple[Any, ...
     assert {font for _, _, font in peer} == {Path("a.ttf"), Path("c.ttf")}
 
 
+@pytest.mark.usefixtures("peer")
+def test_somebody_elses_generator_needs_fonts_that_it_can_draw_with() -> None:
+    fonts = [Font("web", "Regular", Path("a.woff2")), Font("built in", "Regular", None)]
+    with pytest.raises(FontError, match=r"'theirs' draws with \.ttf .* none among 1 fonts"):
+        Generator(replace(Style(), generator="theirs"), fonts)
+
+
 def test_somebody_elses_generator_has_to_be_there() -> None:
     with pytest.raises(ConfigError, match=r"A generator is one of .* Received: 'theirs'"):
         Generator(replace(Style(), generator="theirs"), FONTS)

@@ -25,6 +25,20 @@ from crnn_captcha.stages import (
 )
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 1), (6, 5)])
+@pytest.mark.parametrize(("black", "paper"), [(24, 250), (0, 256), (256, 0), (256, 256), (0, 0)])
+def test_ink_is_neither_near_black_nor_paper(
+    shape: tuple[int, int], black: int, paper: int
+) -> None:
+    levels = [0, 23, 24, 100, 249, 250, 255]
+    images = np.random.default_rng(1).choice(levels, (20, *shape, 3)).astype(np.uint8)
+    for image in images:
+        ink = (image.min(axis=2) < paper) & (image.max(axis=2) >= black)
+        assert crop_ink(image, black=black, paper=paper, pixels=1, margin=0).shape[:2] == (
+            tuple(np.ptp(np.argwhere(ink), axis=0) + 1) if ink.any() else shape
+        )
+
+
 def test_grayscale_weighs_the_colours() -> None:
     primaries = np.array([[(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)]], np.uint8)
     assert grayscale(primaries).tolist() == [[76, 150, 29, 255]]  # 0.299, 0.587, 0.114

@@ -51,8 +51,7 @@ class Font:
 
     def lacking(self, characters: str) -> str:
         """Those of `characters` that the font draws as nothing or as its .notdef glyph."""
-        missing = _ink(self, UNMAPPED)
-        return "".join(c for c in characters if not any(ink := _ink(self, c)) or ink == missing)
+        return "".join(c for c in characters if not _draws(self, c))
 
     def alike(self, characters: str) -> str:
         """Those of `characters` that the font draws as another one of them.
@@ -201,6 +200,13 @@ def _open(path: Path | None, size_px: int, variation: str) -> ImageFont.FreeType
     if variation:
         font.set_variation_by_name(variation)
     return font
+
+
+@lru_cache(maxsize=2**18)  # of some 100 bytes: all characters of thousands of fonts
+def _draws(font: Font, character: str) -> bool:
+    """Whether the font draws a character as something, and not as its .notdef glyph."""
+    ink = _ink(font, character)
+    return any(ink) and ink != _ink(font, UNMAPPED)
 
 
 @lru_cache(maxsize=4096)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crnn_captcha.drawing import Image, lay_out, render
-from crnn_captcha.errors import ConfigError, DatasetError
+from crnn_captcha.errors import ConfigError, DatasetError, FontError
 from crnn_captcha.files import replacing, write_bytes
 from crnn_captcha.fonts import Font, families, find_fonts
 from crnn_captcha.peers import find_peer
@@ -84,15 +84,22 @@ class Generator:
     Raises:
         ConfigError: if the style names a generator that isn't known.
         MissingExtraError: if the style names a generator that isn't installed.
-        FontError: if no font can draw the charset.
+        FontError: if no font can draw the charset, or the style's generator can't draw with any.
     """
 
     def __init__(self, style: Style | None = None, fonts: Sequence[Font] | None = None) -> None:
         self.style = style or load_style()
         self.fonts = tuple(self._fonts() if fonts is None else fonts)
         self._families = list(families(self.fonts).values())
+        paths = [font.path for font in self.fonts if font.path]
+        self._files = [path for path in paths if path.suffix.lower() == ".ttf"]  # for peers
         if self.style.generator != OWN:
             find_peer(self.style.generator)
+            if paths and not self._files:
+                raise FontError(
+                    f"'{self.style.generator}' draws with .ttf files alone. Received: none among "
+                    f"{len(paths)} fonts. Name a folder that has some."
+                )
 
     def draw(self, *key: int) -> Drawn:
         """The image of a key: whole numbers of at least 0, for example a seed and an id.
@@ -110,9 +117,7 @@ class Generator:
         width = style.image.width_px.draw(random)
         width += len(label) * style.image.width_per_character_px.draw(random)
         size = max(1, round(width)), style.image.height_px.whole(random)
-        paths = (font.path for font in self.fonts)
-        files = [path for path in paths if path and path.suffix.lower() == ".ttf"]
-        path = files[random.integers(len(files))] if files else None
+        path = self._files[random.integers(len(self._files))] if self._files else None
         return Drawn(label, find_peer(style.generator)(label, size, path, random))
 
     def aspect(self, *key: int) -> float:

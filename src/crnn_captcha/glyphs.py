@@ -28,7 +28,9 @@ EDGE = 128  # the level of a field at the letter's edge; higher is inside
 LEVELS_A_PX = (255 - EDGE) / REACH_PX
 PROBE_SIZE_PX = 100  # large enough that rounding to whole pixels costs little
 MAX_EM_PX = 600  # of fonts whose letters are tiny
-KEPT_FIELDS = 262_144  # of some 5 KB: all characters of thousands of fonts
+KEPT_FIELDS = (
+    131_072  # of some 5 KB, 0.7 GB if fonts are thousands; some tens of MB for 50 families
+)
 KEPT_GLYPHS = 262_144
 
 

@@ -125,9 +125,9 @@ def _columns_with_ink(image: Image, gap: int, black: int, paper: int) -> NDArray
 def _ink(image: Image, black: int, paper: int) -> Image:
     """1 where there is ink, (height, width)."""
     darkest, brightest = _extremes(cv2.split(image[..., :3]))
-    _, is_paper = cv2.threshold(darkest, paper - 1, 1, cv2.THRESH_BINARY)
-    _, is_line = cv2.threshold(brightest, black - 1, 1, cv2.THRESH_BINARY_INV)
-    return _uint8(cv2.bitwise_xor(cv2.bitwise_or(is_paper, is_line), 1))
+    _, no_paper = cv2.threshold(darkest, paper - 1, 1, cv2.THRESH_BINARY_INV)
+    _, no_line = cv2.threshold(brightest, black - 1, 1, cv2.THRESH_BINARY)
+    return _uint8(cv2.bitwise_and(no_paper, no_line))
 
 
 def _sums(image: Image, axis: int) -> NDArray[np.int32]:

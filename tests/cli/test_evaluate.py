@@ -25,9 +25,9 @@ class FakeRecognizer:
 
     charset = Charset("abcd")
     metadata = SimpleNamespace(training={"split_seed": 0, "preset": "fake"})
-    models: list[Path | None]
+    models: list[str | None]
 
-    def __init__(self, model: Path | None) -> None:
+    def __init__(self, model: str | None) -> None:
         self.models.append(model)
 
     def pipeline(self, image: Pixels) -> Pixels:
@@ -44,8 +44,8 @@ class FakeRecognizer:
 
 
 @pytest.fixture
-def models(monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
-    asked: list[Path | None] = []
+def models(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    asked: list[str | None] = []
     monkeypatch.setattr(FakeRecognizer, "models", asked, raising=False)
     monkeypatch.setattr(crnn_captcha.recognizer, "Recognizer", FakeRecognizer)
     return asked
@@ -69,7 +69,7 @@ def _write(path: Path, level: int) -> None:
 def test_people_get_tables_and_a_sentence(data: Path) -> None:
     done = CliRunner().invoke(evaluate, [str(data)])
     assert done.exit_code == 0
-    assert f"data: {data}, split: test, model: the bundle in the package" in done.stdout
+    assert f"data: {data}, split: test, model: default" in done.stdout
     assert "| exact match                        | 66.7 % | 20.8 to 93.9 % |" in done.stdout
     assert "| d read as b | 1 " in done.stdout
     *_, sentence, coverage = done.stdout.splitlines()
@@ -78,7 +78,7 @@ def test_people_get_tables_and_a_sentence(data: Path) -> None:
     assert "3/3" in done.stderr
 
 
-def test_json_is_one_object_and_nothing_else(data: Path, models: list[Path | None]) -> None:
+def test_json_is_one_object_and_nothing_else(data: Path, models: list[str | None]) -> None:
     arguments = [str(data), "--json", "--split", "train", "--model", "runs/first"]
     done = CliRunner().invoke(evaluate, arguments)
     assert done.exit_code == 0
@@ -89,7 +89,7 @@ def test_json_is_one_object_and_nothing_else(data: Path, models: list[Path | Non
         "train",
         "runs/first",
     )
-    assert models == [Path("runs/first")]
+    assert models == ["runs/first"]
 
 
 @pytest.mark.usefixtures("models")
@@ -144,7 +144,7 @@ def test_a_report_is_written_and_named(data: Path, tmp_path: Path) -> None:
 
 
 def test_what_a_report_needs_is_checked_before_the_work(
-    data: Path, models: list[Path | None], monkeypatch: pytest.MonkeyPatch
+    data: Path, models: list[str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = data / "test" / "ab-0.png"
     done = CliRunner().invoke(evaluate, [str(data), "--report", str(file)])

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from crnn_captcha.dataset import Split
 
-DEFAULT_MODEL = "the bundle in the package"
+DEFAULT_MODEL = "default"
 
 
 @click.command(short_help="Measure how well a model reads.")
@@ -20,7 +20,6 @@ DEFAULT_MODEL = "the bundle in the package"
 @click.option(
     "--model",
     metavar="M",
-    type=click.Path(path_type=Path),
     help="Bundle, run folder, or the name of a bundle in the package; left out: default.",
 )
 @click.option(
@@ -46,7 +45,7 @@ DEFAULT_MODEL = "the bundle in the package"
 )
 def evaluate(
     data: Path,
-    model: Path | None,
+    model: str | None,
     split: Split,
     as_json: bool,
     report: Path | None,
@@ -77,7 +76,7 @@ def evaluate(
         corrections.apply(dataset).samples(split)  # refuses those of other data, or of all images
     result = evaluation.evaluate(recognizer, dataset, samples, progress=True)
 
-    facts = {"data": str(data), "split": split, "model": str(model or DEFAULT_MODEL)}
+    facts = {"data": str(data), "split": split, "model": model or DEFAULT_MODEL}
     figures, comparison = result.to_dict(), ""
     if corrections:
         corrected = evaluation.correct(result, corrections, recognizer.charset)

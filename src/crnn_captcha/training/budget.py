@@ -91,6 +91,8 @@ def train_within(
         config = change(config, [f"training.epochs={epochs}", f"training.patience={epochs}"])
     if folder.bundle.is_file() and len(folder.read_history()) == config.training.epochs:
         folder.own_corrections(corrections)  # refuses others
+        if base is not None:
+            folder.check_base(base.path, base.digest)
         return True
     result = in_own_process(
         train,

@@ -130,7 +130,7 @@ def train(
     if base is not None:
         check_starts_from(config, base.config)
         if continued:
-            _check_same_base(folder, base)
+            folder.check_base(base.path, base.digest)
     if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise MissingExtraError("Writing logs for TensorBoard", "tensorboard")
     corrections = folder.own_corrections(corrections)
@@ -191,15 +191,6 @@ def _counted(learning: Batches) -> str:
     if drawings is None:
         return f"{images} images"
     return f"{images} images and {drawings.count} drawn anew in each epoch"
-
-
-def _check_same_base(folder: RunFolder, base: Base) -> None:
-    if folder.facts().get(BASE_DIGEST) != base.digest:
-        raise RunError(
-            f"--resume goes on with what the run in {folder.path} was started from. Received: "
-            f"--from {base.path}, which is something else or changed since. Leave --from out, or "
-            "train into another folder."
-        )
 
 
 def _start(epochs: Epochs, base: Base | None) -> None:

@@ -131,6 +131,23 @@ class RunFolder:
             facts["corrections"] = corrections.digest
         write_text(self.config_file, to_toml(config, facts))
 
+    def check_base(self, path: Path, digest: str) -> None:
+        """Makes sure that the run was started from a trained model.
+
+        Args:
+            path: where the model was read.
+            digest: tells it from all others.
+
+        Raises:
+            RunError: if it was started from another one, or from nothing.
+        """
+        if self.facts().get(BASE_DIGEST) != digest:
+            raise RunError(
+                f"--resume goes on with what the run in {self.path} was started from. Received: "
+                f"--from {path}, which is something else or changed since. Leave --from out, or "
+                "train into another folder."
+            )
+
     def own_corrections(self, given: Corrections | None = None) -> Corrections | None:
         """The corrections to train with: those given for a new run, else the run's own.
 
