@@ -176,7 +176,10 @@ def test_help_teaches() -> None:
         (["--set", "data.batch_size=0"], "A value in the settings doesn't fit: data.batch_size"),
         (["--seed", "99999999999"], "A value in the settings doesn't fit: seed is 0 to"),
         (["--corrections", "no.csv"], "Corrections are a CSV with the header filename,label,dec"),
-        (["--from", "gone.onnx"], "Can't use 'gone.onnx' as a bundle. A bundle is a file."),
+        (
+            ["--from", "gone.onnx"],
+            "A model is a bundle file, a run folder, or the name of a bundle in the package",
+        ),
         (["--from", "."], "A run folder holds a config.toml. Received: ."),
         ([], "There is no data at 'data.zip'."),
         (["--synthetic", "plain"], "A value in the settings doesn't fit: What to draw has the"),
