@@ -223,7 +223,7 @@ def _background(size: tuple[int, int], style: Style, random: np.random.Generator
     (colour,) = _colours(style.background.rgb, 1, random)
     image = np.empty((height, width, 3), np.uint8)
     image[0] = colour
-    image[1:] = image[0]  # whole rows at once: a tenth of the time
+    image[1:] = image[0]  # whole rows at once, which is faster
     if random.random() < style.background.gradient:
         (other,) = _colours(style.background.rgb, 1, random)
         share = np.linspace(0, 1, width)[None, :, None]  # from left to right

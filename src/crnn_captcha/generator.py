@@ -34,7 +34,7 @@ FOLDER = "data/main"  # holds train/ and test/
 TEST_EVERY = 10  # images 1, 11, 21, ... are for testing: a tenth, and one as soon as there are two
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold; a real one changes the bytes
 FILE_MODE = 0o100644 << 16  # a regular file that its owner may write
-# Of PNG: flat colours compress better unfiltered, and in a third of the time.
+# Of PNG: flat colours compress better unfiltered, and faster.
 PNG_FLAGS = (
     *(cv2.IMWRITE_PNG_COMPRESSION, 3),
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE),

@@ -29,7 +29,7 @@ RUN_BUNDLE = "bundle.onnx"  # in a run folder
 
 CHUNK_IMAGES = 256  # prepared ahead, so that many of a chunk have the same width
 WINDOW_IMAGES = 32  # fewer where each thread has its own: all of them are held at once
-MAX_BATCH_PIXELS = 2**14  # 4 of 128 x 32: 16 are as fast, and take 25 MB more on 2 threads
+MAX_BATCH_PIXELS = 2**14  # 4 of 128 x 32: what the network computes on the way is the most memory
 
 Prepared = NDArray[np.uint8]
 

@@ -131,7 +131,7 @@ def _ink(image: Image, black: int, paper: int) -> Image:
 
 
 def _sums(image: Image, axis: int) -> NDArray[np.int32]:
-    """As `image.sum(axis)` of (height, width), ten times as fast."""
+    """As `image.sum(axis)` of (height, width), but fast."""
     return np.asarray(cv2.reduce(image, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel())
 
 
