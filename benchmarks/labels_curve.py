@@ -32,7 +32,7 @@ from crnn_captcha.reporting.canvas import (
     save_figure,
     style,
 )
-from crnn_captcha.training import DEFAULT_PRESET, PRESETS, make_config
+from crnn_captcha.training import PRESETS, make_config
 from crnn_captcha.training.budget import check_minutes, train_within
 from crnn_captcha.training.config import Config, check_starts_from
 from crnn_captcha.training.preparation import cut
@@ -113,12 +113,11 @@ def make_kinds(preset: str | None, settings: Sequence[str], model: str | None) -
     if any(setting.startswith("training.epochs") for setting in settings):
         raise ConfigError("The minutes choose training.epochs. Leave that setting out.")
     if model is None:
-        return [Kind(ALONE, make_config(preset or DEFAULT_PRESET, settings))]
+        return [Kind(ALONE, make_config(preset, settings))]
     base = read_base(model)
-    known = base.config.preset if base.config.preset in PRESETS else DEFAULT_PRESET
-    alone = make_config(preset or known, settings)
+    config = make_config(preset, settings, base.config)
+    alone = make_config(config.preset, settings)
     check_starts_from(alone, base.config)
-    config = make_config(preset or known, settings, base.config)
     return [Kind(ALONE, alone), Kind(f"from {Path(model).stem}", config, base)]
 
 

@@ -181,6 +181,7 @@ def test_labels_are_audited_as_asked_for(audited: dict[str, Any], tmp_path: Path
     assert (audited["config"].preset, audited["config"].seed) == ("small", 4)
     assert audited["options"] == {
         "folds": 3, "minutes": 0.5, "split": "test", "skip_broken": True, "resume": True,
+        "base": None,
     }  # fmt: skip
     assert "| train/ab-0.png | ab    | ba   | 90.0 %" in result.stdout
     assert f"Look at them: {tmp_path / 'review.html'}\n" in result.stderr
@@ -194,7 +195,16 @@ def test_an_audit_needs_no_options(audited: dict[str, Any]) -> None:
     (suspect,) = json.loads(result.stdout)["suspects"]
     assert (suspect["name"], suspect["reason"]) == ("train/ab-0.png", "other")
     assert audited["config"] == make_config(DEFAULT_PRESET)
-    assert (audited["out"], audited["options"]) == (Path("runs/labels"), {})
+    assert (audited["out"], audited["options"]) == (Path("runs/labels"), {"base": None})
+
+
+def test_an_audit_can_start_from_a_trained_model(audited: dict[str, Any], tiny_run: Path) -> None:
+    from crnn_captcha.training import make_config, read_base
+
+    base = read_base(tiny_run)
+    assert run("data.zip", "--labels", "--from", tiny_run, "--set", "seed=4").exit_code == 0
+    assert audited["options"]["base"].digest == base.digest
+    assert audited["config"] == make_config(None, ["seed=4"], base.config)
 
 
 def test_a_stopped_audit_exits_with_1(audited: dict[str, Any]) -> None:
@@ -207,6 +217,7 @@ def test_a_stopped_audit_exits_with_1(audited: dict[str, Any]) -> None:
     ("arguments", "message"),
     [
         (["--folds", "3", "--set", "seed=1"], "These are of --labels: --folds, --set. Add"),
+        (["--from", "mixed"], "These are of --labels: --from. Add"),
         (["--skip-broken"], "These are of --labels: --skip-broken. Add --labels or leave"),
         (["--labels", "--folds", "1"], "1 is not in the range x>=2"),
         (["--labels", "--minutes", "0"], "0.0 is not in the range x>0"),

@@ -28,6 +28,7 @@ from crnn_captcha.training.config import Config, make_config
 from crnn_captcha.training.loop import TrainingResult, train
 from crnn_captcha.training.run import HISTORY_COLUMNS, RunFolder
 from crnn_captcha.training.timing import epoch_seconds
+from crnn_captcha.training.transfer import Base, read_base
 
 CONFIG = make_config("classic", ["data.validation_fraction=0.2"])
 WRONG = {"train/abba-60.png": "abca", "train/ca-61.png": "cab"}  # what the images say
@@ -40,6 +41,7 @@ class Trainings:
         bundle: of the tiny network.
         measured: how often epochs were timed.
         trained: run folder, configuration, corrections and `resume` of each training.
+        bases: what each of them starts from.
         stopped: the run folder whose training is told to stop.
     """
 
@@ -47,6 +49,7 @@ class Trainings:
         self.bundle = bundle
         self.measured = 0
         self.trained: list[tuple[str, Config, Corrections, bool]] = []
+        self.bases: list[Base | None] = []
         self.stopped = ""
 
     def __call__(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -63,9 +66,11 @@ class Trainings:
         config: Config,
         *,
         corrections: Corrections,
+        base: Base | None,
         resume: bool,
         **options: bool,
     ) -> TrainingResult:
+        self.bases.append(base)
         folder = RunFolder(run)
         self.trained.append((run.name, config, corrections, resume))
         if not folder.exists:
@@ -147,6 +152,14 @@ def test_the_first_fold_says_how_long_all_of_them_train(
     assert trainings.measured == 1
     assert [config.training.epochs for _, config, _, _ in trainings.trained] == [3, 3, 3]
     assert {config.data.charset for _, config, _, _ in trainings.trained} == {"abc"}
+
+
+def test_all_trainings_start_from_the_same_model(
+    trainings: Trainings, audit: Callable[..., Audit], tiny_run: Path
+) -> None:
+    base = read_base(tiny_run)
+    audit(make_config(None, ["data.validation_fraction=0.2"], base.config), base=base, folds=2)
+    assert trainings.bases == [base, base]
 
 
 def test_a_charset_that_is_given_stays(trainings: Trainings, audit: Callable[..., Audit]) -> None:

@@ -43,7 +43,14 @@ def test_classic_is_the_reference_system() -> None:
 def test_a_preset_is_known_by_its_name(preset: str) -> None:
     assert make_config(preset) == PRESETS[preset]
     assert make_config(preset).preset == preset
-    assert DEFAULT_PRESET in PRESETS
+
+
+def test_without_a_name_the_preset_is_that_of_the_base_or_the_default() -> None:
+    assert make_config(None) == PRESETS[DEFAULT_PRESET]
+    small = PRESETS["small"]
+    assert make_config(None, base=small).preset == "small"
+    unknown = dataclasses.replace(small, preset="of somebody else")
+    assert make_config(None, base=unknown).preset == DEFAULT_PRESET
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,9 @@ AUDIT = Path("runs") / "labels"
 @click.option("--folds", type=click.IntRange(min=2), help="With --labels: parts of the data (4).")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True),
               help="With --labels: train about so long for each part (10).")  # fmt: skip
+@click.option("--from", metavar="BUNDLE_OR_RUN",
+              help="With --labels: start each training from a trained model, which must not have "
+              "learned from these labels.")  # fmt: skip
 @click.option("--preset", help="With --labels: what to train.")
 @click.option("--set", multiple=True, metavar="SECTION.KEY=VALUE",
               help="With --labels: set a value of the configuration.")  # fmt: skip
@@ -97,8 +100,10 @@ def _audit(
     from crnn_captcha import training
 
     settings: Sequence[str] = options.pop("set", ())
-    config = training.make_config(preset or training.DEFAULT_PRESET, settings)
-    found = training.audit_labels(data, report, config, **options)
+    source: str | None = options.pop("from", None)
+    base = None if source is None else training.read_base(source)
+    config = training.make_config(preset, settings, base.config if base else None)
+    found = training.audit_labels(data, report, config, base=base, **options)
     click.echo(found.to_json() if as_json else found.to_markdown(), nl=False)
     if found.interrupted:
         click.echo("Stopped. Go on by the same command with --resume.", err=True)

@@ -27,6 +27,7 @@ from crnn_captcha.training.budget import check_free, check_minutes, train_within
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.preparation import charset_of, open_data
 from crnn_captcha.training.run import RunFolder
+from crnn_captcha.training.transfer import Base
 from crnn_captcha.wording import markdown_table, percent
 
 FOLDS = 4
@@ -86,6 +87,7 @@ def audit_labels(
     minutes: float = MINUTES,
     split: AuditedSplit = "train",
     corrections: Corrections | None = None,
+    base: Base | None = None,
     resume: bool = False,
     skip_broken: bool = False,
     progress: bool = True,
@@ -107,6 +109,8 @@ def audit_labels(
         minutes: of training for each fold.
         split: what is read: train and validation, or test.
         corrections: of the labels, before they are looked at.
+        base: a trained model that each training starts from. It must not have learned from labels
+            that are to be read: it would know them.
         resume: go on with an audit in `out`: what is done isn't trained again.
         skip_broken: leave broken images out instead of refusing to train.
         progress: say on standard error how it goes.
@@ -116,7 +120,8 @@ def audit_labels(
             other settings.
         DatasetError: if a fold leaves nothing to learn from or to validate with; as `train`
             raises it.
-        RunError: if `out` holds an audit that isn't to be gone on with, or a process died.
+        RunError: if `out` holds an audit that isn't to be gone on with, or one that started from
+            another model, or a process died.
         LabelError: as `train` raises it.
     """
     out = Path(out)
@@ -146,6 +151,7 @@ def audit_labels(
             minutes,
             epochs=epochs,
             corrections=held_out,
+            base=base,
             skip_broken=skip_broken,
             progress=progress,
         )

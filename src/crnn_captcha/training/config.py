@@ -289,11 +289,13 @@ DEFAULT_PRESET = "standard"
 FINE_TUNING_RATE = 1 / 3
 
 
-def make_config(preset: str, settings: Sequence[str] = (), base: Config | None = None) -> Config:
+def make_config(
+    preset: str | None, settings: Sequence[str] = (), base: Config | None = None
+) -> Config:
     """The configuration of a preset with some values set.
 
     Args:
-        preset: a name of `PRESETS`.
+        preset: a name of `PRESETS`; None is that of `base`, or the default.
         settings: as `change` takes them.
         base: of a trained model to start from: pipeline and network are its own, the learning
             rate is the preset's times `FINE_TUNING_RATE` unless it is set.
@@ -305,6 +307,8 @@ def make_config(preset: str, settings: Sequence[str] = (), base: Config | None =
     Raises:
         ConfigError: if the preset, a key or a value isn't known, or isn't that of `base`.
     """
+    if preset is None:
+        preset = base.preset if base and base.preset in PRESETS else DEFAULT_PRESET
     if preset not in PRESETS:
         raise ConfigError(f"A preset is one of {', '.join(PRESETS)}. Received: '{preset}'.")
     config = PRESETS[preset]

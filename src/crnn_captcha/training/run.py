@@ -15,8 +15,6 @@ from crnn_captcha.corrections import Corrections, read_corrections
 from crnn_captcha.errors import ConfigError, RunError
 from crnn_captcha.files import write_text
 from crnn_captcha.training.config import (
-    DEFAULT_PRESET,
-    PRESETS,
     Config,
     change,
     from_toml,
@@ -246,8 +244,7 @@ def run_config(
     """
     folder = RunFolder(Path(run))
     if not (resume and folder.exists):
-        default = base.preset if base and base.preset in PRESETS else DEFAULT_PRESET
-        return make_config(preset or default, settings, base)
+        return make_config(preset, settings, base)
     config = folder.load_config()
     if change(config, settings) != config or preset not in (None, config.preset):
         raise ConfigError(
