@@ -275,7 +275,7 @@ SMALL = dataclasses.replace(  # narrower: for small bundles and slow machines
     STANDARD,
     preset="small",
     model=dataclasses.replace(STANDARD.model, filters=(24, 32, 64, 96, 112), units=(64, 64)),
-    training=dataclasses.replace(STANDARD.training, epochs=40, patience=40),
+    training=dataclasses.replace(STANDARD.training, epochs=64, patience=64),
 )
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
