@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from crnn_captcha.training.config import Config
 from crnn_captcha.training.loop import build_networks
 from crnn_captcha.training.preparation import open_data, pad_drawn, prepare
 
-WARM_UP_STEPS = 3  # the first ones also trace and plan
 MEASURED_STEPS = 24
 
 
@@ -38,17 +36,14 @@ def epoch_seconds(
     pad_drawn(networks.reader, learning)
     heads = len(networks.learner.outputs)
     every = max(1, len(learning) // MEASURED_STEPS)
-    indices = [*range(0, len(learning), every)]
-    seconds = []
-    for index in islice(cycle(indices), WARM_UP_STEPS + len(indices)):
-        images, labels = learning.make(0, index)
-        start = time.perf_counter()
-        networks.learner.train_on_batch(images, [labels] * heads)
-        seconds.append(time.perf_counter() - start)
-    reading = []
-    for _ in range(2):  # the first call also traces
+    for _ in range(2):  # the first time also traces: once, and again where widths first differ
+        step_seconds = []
+        for index in range(0, len(learning), every):
+            images, labels = learning.make(0, index)
+            start = time.perf_counter()
+            networks.learner.train_on_batch(images, [labels] * heads)
+            step_seconds.append(time.perf_counter() - start)
         start = time.perf_counter()
         networks.reader.predict_on_batch(validation.make(0, len(validation) // 2)[0])
-        reading.append(time.perf_counter() - start)
-    steps = float(np.mean(seconds[WARM_UP_STEPS:])) * len(learning)
-    return steps + reading[-1] * len(validation)
+        reading_seconds = time.perf_counter() - start
+    return float(np.mean(step_seconds)) * len(learning) + reading_seconds * len(validation)
