@@ -27,7 +27,7 @@ def test_a_suspect_says_what_was_read_and_how_probable_both_are() -> None:
     assert suspect.label_probability == pytest.approx(1e-6)
     assert suspect.confidence == pytest.approx(0.0625)
     assert suspect.reason == "other"
-    assert suspect.evidence == pytest.approx(0.5 * math.log(0.0625e6))  # 0.5 a character
+    assert suspect.evidence == pytest.approx(0.25 * math.log(0.0625e6))  # 0.5 a character, squared
 
 
 @pytest.mark.parametrize(
