@@ -8,6 +8,7 @@ the data are never changed. Whatever labels are wrong by themselves count as rig
 from __future__ import annotations
 
 import random
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -54,6 +55,8 @@ def main() -> None:
             base=base,
             resume=arguments.resume,
         )
+    if audit.interrupted:
+        sys.exit("Stopped. The same command goes on with --resume, where --out was given.")
     first = {s.name for s in audit.suspects[: round(AMONG * audit.images)]}
     start = f" from {Path(arguments.base).stem}" if base else ""
     what = (

@@ -482,3 +482,14 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> Non
 def test_searches_refuse_wrong_shapes_too(options: dict[str, Any]) -> None:
     with pytest.raises(CharsetError, match=r"Received: \(1, 5, 4\)"):
         decode(np.zeros((1, 5, 4), np.float32), CHARSET, **options)
+
+
+@pytest.mark.parametrize(("width", "time_steps"), [(250, 15), (116, 7), (64, 4)])
+def test_characters_stand_within_the_image_to_its_last_column(width: int, time_steps: int) -> None:
+    columns = np.stack([np.arange(width), np.arange(width) + 1], axis=1).astype(np.float64)
+    characters = tuple(Character("a", 1.0, t, t + 1) for t in range(time_steps))
+    placed = Reading("a" * time_steps, 1.0, characters).placed(columns, time_steps)
+    spans = [c.columns for c in placed.characters]
+    assert spans[0] is not None and spans[0][0] == 0
+    assert spans[-1] is not None and spans[-1][1] == width
+    assert all(a is not None and a[0] < a[1] for a in spans)

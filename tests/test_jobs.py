@@ -270,10 +270,26 @@ def test_a_finished_job_has_nothing_left(
     assert again == JobResult(images=200, before=200, broken=1, uncertain=0)
     assert first == JobResult(images=200, before=0, broken=1, uncertain=0)
     assert out.read_bytes() == content
-    shutil.copy(folder / "001.png", folder / "new.png")
-    with pytest.raises(RunError, match=r"has 200 rows, and 201 images"):
+    shutil.copy(folder / "001.png", folder / "more" / "new.png")
+    with pytest.raises(RunError, match=r"nothing in row 201, and '.*new.png' in its place"):
+        read_into(out, [str(folder)], recognizer, resume=True)
+    (folder / "more" / "new.png").unlink()
+    (folder / "002.png").replace(folder / "other.png")
+    with pytest.raises(RunError, match=r"002.png' in row 3, and '.*003.png' in its place"):
         read_into(out, [str(folder)], recognizer, resume=True)
     assert out.read_bytes() == content
+
+
+def test_a_job_that_was_killed_when_all_was_done_is_finished(
+    folder: Path, recognizer: Recognizer, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow")
+    out = tmp_path / "r.parquet"
+    read_into(out, [str(folder)], recognizer)
+    note = tmp_path / "r.parquet.job"
+    note.write_text("{}")
+    assert read_into(out, [str(folder)], recognizer, resume=True).before == 200
+    assert not note.exists()
 
 
 @pytest.mark.parametrize("stopped", [False, True])

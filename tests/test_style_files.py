@@ -78,6 +78,11 @@ def test_home_is_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert style.fonts.folders == (str(tmp_path / "me" / "fonts"),)
 
 
+def test_nobodys_home_has_no_fonts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Received: '~nobody-of-that-name/fonts' in .*\.toml"):
+        load_style(_file(tmp_path, '[fonts]\nfolders = ["~nobody-of-that-name/fonts"]'))
+
+
 def test_an_unknown_style_is_refused_with_all_names() -> None:
     with pytest.raises(ConfigError) as caught:
         load_style("pretty")

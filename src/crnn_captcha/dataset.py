@@ -116,6 +116,12 @@ class Dataset:
         bad_labels = tuple(b for b in self.bad_labels if b.name not in left_out)
         return replace(self, splits=splits, bad_labels=bad_labels)
 
+    def digest(self, *splits: Split) -> str:
+        """32 hexadecimal digits that tell the names and labels of some splits from all others."""
+        names = sorted(repr((s.name, s.label)) for split in splits for s in self.splits[split])
+        text = "\n".join(names).encode("utf-8", "surrogatepass")
+        return blake2b(text, digest_size=16).hexdigest()
+
     def _counts(self) -> str:
         counts = [f"{len(samples):,} {split}" for split, samples in self.splits.items() if samples]
         return ", ".join(counts) or "no labelled images"

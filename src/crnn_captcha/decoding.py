@@ -7,7 +7,6 @@ that the constraint allows, if there is one.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -116,11 +115,11 @@ class Reading:
             columns: where each column of the prepared image comes from, as `Pipeline.columns` says.
             time_steps: that the network made of those columns.
         """
-        stride = len(columns) / time_steps
+        width = len(columns)
         characters = []
         for character in self.characters:
-            first = int(character.start * stride)
-            last = max(first, math.ceil(character.end * stride) - 1)
+            first = character.start * width // time_steps
+            last = max(first, -(-character.end * width // time_steps) - 1)
             span = float(columns[first, 0]), float(columns[last, 1])
             characters.append(replace(character, columns=span))
         return replace(self, characters=tuple(characters))

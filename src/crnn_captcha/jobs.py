@@ -12,6 +12,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol
 
@@ -123,7 +124,7 @@ def read_into(
             f"A job reads at least one image. Received: none, in {', '.join(map(repr, images))}."
         )
     if out.exists() and not begun:
-        return _finished(table, total)
+        return _finished(table, images, note)
 
     terms = {
         "model": recognizer.digest,
@@ -144,17 +145,20 @@ def read_into(
     return result
 
 
-def _finished(table: Table, total: int) -> JobResult:
+def _finished(table: Table, images: Sequence[str], note: Path) -> JobResult:
     """Nothing is left to read, or it is somewhere else."""
     result = JobResult()
-    for row in table.finished_rows():
+    names = (table.shown(image.path) for image in listed_images(images))
+    for row, name in zip_longest(table.finished_rows(), names):
+        if row is None or row.path != name:
+            raise RunError(
+                f"A finished file of readings isn't gone on with. Received: '{table.out}', with "
+                f"{repr(row.path) if row else 'nothing'} in row {result.images + 1:,}, and "
+                f"{repr(name) if name else 'nothing'} in its place. Read them into another file."
+            )
         result.count(row)
-    if result.images != total:
-        raise RunError(
-            f"A finished file of readings isn't gone on with. Received: '{table.out}', which has "
-            f"{result.images:,} rows, and {total:,} images. Read them into another file."
-        )
     result.before = result.images
+    note.unlink(missing_ok=True)  # of a job that was killed when all was done
     return result
 
 

@@ -97,7 +97,13 @@ def _beside(path: Path, folder: Any) -> Any:
     """A folder that a style names: `~` is home, and what isn't absolute lies beside the file."""
     if not isinstance(folder, str):
         return folder  # refused later, with the other values
-    return str(path.absolute().parent / Path(folder).expanduser())
+    try:
+        return str(path.absolute().parent / Path(folder).expanduser())
+    except RuntimeError as error:
+        raise ConfigError(
+            f"A folder of fonts that begins with '~' is in somebody's home. Received: {folder!r} "
+            f"in {path}, and nobody of that name."
+        ) from error
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

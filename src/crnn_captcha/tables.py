@@ -103,6 +103,10 @@ class Table:
                 _write_parquet(temporary, rows.lines(), self.columns)
             self.growing.unlink()
 
+    def shown(self, path: str) -> str:
+        """The path of an image as `out` has it."""
+        return _in_utf8(path) if self._parquet else path
+
     def finished_rows(self) -> Iterator[Row]:
         """The rows of `out`, where it is finished.
 
@@ -290,14 +294,17 @@ def _write_parquet(path: Path, rows: Iterator[Row], columns: Sequence[str]) -> N
     kinds = {"confidence": pyarrow.float64(), "certain": pyarrow.bool_()}
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in columns])
     with parquet.ParquetWriter(path, schema) as writer:
-        while group := [_utf8(asdict(row)) for row in islice(rows, ROW_GROUP)]:
+        while group := [_to_parquet(row) for row in islice(rows, ROW_GROUP)]:
             writer.write_batch(pyarrow.RecordBatch.from_pylist(group, schema=schema))
 
 
-def _utf8(values: dict[str, object]) -> dict[str, object]:
+def _to_parquet(row: Row) -> dict[str, object]:
+    return asdict(row) | {"path": _in_utf8(row.path)}
+
+
+def _in_utf8(path: str) -> str:
     r"""Parquet knows nothing but text: other bytes of a path become `\xff`."""
-    path = str(values["path"]).encode(ENCODING, ON_OTHER_BYTES)
-    return values | {"path": path.decode(ENCODING, "backslashreplace")}
+    return path.encode(ENCODING, ON_OTHER_BYTES).decode(ENCODING, "backslashreplace")
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:

@@ -18,12 +18,9 @@ from crnn_captcha.reporting.showcase import (
     PALE_RED,
     RED,
     ROW,
-    SHEET_COLUMNS,
-    SHEET_ROW,
     WIDTH,
     ShowcaseEntry,
     align,
-    draw_sheet,
     draw_showcase,
     make_entry,
     network_view,
@@ -107,28 +104,6 @@ def test_odd_sizes_and_long_texts_still_make_a_picture() -> None:
 def test_an_empty_showcase_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one entry"):
         draw_showcase([])
-
-
-def cell_colors(picture: Image, number: int) -> set[tuple[int, int, int]]:
-    row, column = divmod(number, SHEET_COLUMNS)
-    width, top = WIDTH // SHEET_COLUMNS, GAP + row * (SHEET_ROW + GAP)
-    pixels = np.asarray(picture)[top : top + SHEET_ROW, column * width : (column + 1) * width]
-    return {tuple(color) for color in pixels.reshape(-1, 3).tolist()}
-
-
-def test_a_sheet_has_a_cell_for_each_entry() -> None:
-    picture = draw_sheet([entry(text="axc")] * SHEET_COLUMNS + [entry()])
-    assert picture.size == (WIDTH, GAP + 2 * (SHEET_ROW + GAP))
-    for number in range(SHEET_COLUMNS + 1):
-        assert BLUE in cell_colors(picture, number)  # the image, not what the network sees
-    assert RED in cell_colors(picture, 0)
-    assert GREEN in cell_colors(picture, SHEET_COLUMNS)
-    assert not {BLUE, RED, GREEN} & cell_colors(picture, SHEET_COLUMNS + 1)
-
-
-def test_an_empty_sheet_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one entry"):
-        draw_sheet([])
 
 
 def test_the_network_view_is_upright() -> None:

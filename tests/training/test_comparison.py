@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
 
@@ -93,6 +94,8 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
 
     found = Trainings()
     monkeypatch.setattr(budget, "in_own_process", found)
+    no_images = SimpleNamespace(digest=lambda *_: "")
+    monkeypatch.setattr(budget, "open_data", lambda *_: no_images)
     monkeypatch.setattr(comparison, "_measure", measure)
     return found
 

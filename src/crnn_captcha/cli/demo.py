@@ -59,7 +59,7 @@ def demo(out: Path) -> None:
     right = sum(entry.right for entry in entries)
     write_bytes(out, png(draw_showcase(entries, title="The bundled examples")))
     click.echo(
-        f"\n{right} of {len(entries)} read right. The picture of it: {out}\n"
+        f"\n{right} of {len(entries)} read right. The picture of it: {click.format_filename(out)}\n"
         "Next, read your own image:   crnn-captcha read captcha.png\n"
         "Or train on your own zip:    crnn-captcha train captchas.zip --out runs/first"
     )

@@ -37,7 +37,8 @@ def export(run: Path, out: Path, data: Path | None, int8: bool) -> None:
     if quantized := result.quantized:
         click.echo(f"{quantized.in_8_bits} of {quantized.convolutions} convolutions are in 8 bits.")
         whose, agreement = "the one in 32 bits", quantized.agreement
+    shown = click.format_filename(out)
     click.echo(
-        f"{out} ({size:.1f} MB) reads as {whose} on {agreement:.2%} of the validation images."
+        f"{shown} ({size:.1f} MB) reads as {whose} on {agreement:.2%} of the validation images."
     )
-    click.echo(f"Read with it: crnn-captcha read IMAGE --model {out}")
+    click.echo(f"Read with it: crnn-captcha read IMAGE --model {shown}")

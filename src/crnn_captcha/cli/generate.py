@@ -93,10 +93,11 @@ def generate(
     tests = len(range(1, count, generator.TEST_EVERY))
     if fonts and all(font.path is None for font in fonts):
         click.echo(f"Drawn with Pillow's built-in font only. {MORE_FONTS}", err=True)
-    place = shlex.quote(str(written))
+    shown = click.format_filename(written)
+    train = f"crnn-captcha train {shlex.quote(shown)} --out runs/first"
     click.echo(
-        f"Wrote {count} images ({count - tests} train, {tests} test) to {written}, "
-        f"drawn with {_named(fonts)}. Next: crnn-captcha train {place} --out runs/first"
+        f"Wrote {count} images ({count - tests} train, {tests} test) to {shown}, "
+        f"drawn with {_named(fonts)}. Next: {train}"
     )
 
 

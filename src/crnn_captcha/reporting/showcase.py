@@ -44,7 +44,6 @@ PADDING = 10  # within a row, around an image
 LETTER = 34  # font size and, times CELL, the width of a character's cell
 CELL = 0.8
 MAX_ZOOM = 2.0  # small images are enlarged at most so far
-SHEET_COLUMNS, SHEET_ROW = 4, 118
 SMOOTH = 4  # marks are drawn so much larger, then scaled down: Pillow's lines have hard edges
 COLUMNS = (  # heading, left edge, width
     ("image", MARGIN, 400),
@@ -137,34 +136,6 @@ def draw_showcase(entries: Sequence[ShowcaseEntry], *, title: str = "") -> Image
         draw.text((left + PADDING, HEADER - 22), heading, GREY, _font(18), anchor="lm")
     for i, entry in enumerate(entries):
         _draw_row(picture, draw, HEADER + i * (ROW + GAP), entry)
-    return picture
-
-
-def draw_sheet(entries: Sequence[ShowcaseEntry]) -> Image:
-    """Draws many entries small, row by row: the image, below it label, text and confidence.
-
-    For looking at errors by the hundred; `draw_showcase` shows a few in full.
-
-    Raises:
-        ValueError: if there are no entries.
-    """
-    from PIL import Image, ImageDraw
-
-    if not entries:
-        raise ValueError("A sheet needs at least one entry. Received: none.")
-    rows = -(-len(entries) // SHEET_COLUMNS)
-    width = WIDTH // SHEET_COLUMNS
-    picture = Image.new("RGB", (WIDTH, rows * (SHEET_ROW + GAP) + GAP), DESK)
-    draw = ImageDraw.Draw(picture)
-    font = _font(18)
-    for i, entry in enumerate(entries):
-        row, column = divmod(i, SHEET_COLUMNS)
-        left, top = column * width + GAP, GAP + row * (SHEET_ROW + GAP)
-        draw.rounded_rectangle((left, top, left + width - GAP, top + SHEET_ROW), 6, PAPER, LINE)
-        _paste(picture, draw, entry.image, (left, top - 18, width - GAP))
-        line = f"{i + 1}. {entry.label}: read {entry.text}, {100 * entry.confidence:.0f} %"
-        color = GREEN if entry.right else RED
-        draw.text((left + PADDING, top + SHEET_ROW - 18), line, color, font, anchor="lm")
     return picture
 
 

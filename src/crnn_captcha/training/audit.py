@@ -9,7 +9,6 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
@@ -254,12 +253,6 @@ def _write(audit: Audit, out: Path, dataset: Dataset, split: AuditedSplit) -> No
         audit.suspects,
         out / "review.html",
         dataset=dataset,
-        key=_key(dataset),
+        key=dataset.digest("train", "validation", "test"),
         facts={"data": str(dataset.path), "split": split, "images": f"{audit.images:,}"},
     )
-
-
-def _key(dataset: Dataset) -> str:
-    """Tells the data from all others: under it a browser keeps what was decided about them."""
-    names = sorted(repr((s.name, s.label)) for part in dataset.splits.values() for s in part)
-    return blake2b("\n".join(names).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

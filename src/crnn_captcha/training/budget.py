@@ -11,8 +11,9 @@ from crnn_captcha.errors import ConfigError, RunError
 from crnn_captcha.progress import say
 from crnn_captcha.training.config import Config, change
 from crnn_captcha.training.loop import train
+from crnn_captcha.training.preparation import open_data
 from crnn_captcha.training.process import in_own_process
-from crnn_captcha.training.run import RunFolder
+from crnn_captcha.training.run import BASE_DIGEST, RunFolder
 from crnn_captcha.training.timing import epoch_seconds
 from crnn_captcha.training.transfer import Base
 
@@ -80,6 +81,11 @@ def train_within(
     """
     if folder.exists:
         config = _begun(folder, config)
+        if base is None and BASE_DIGEST in folder.facts():
+            raise RunError(
+                f"--resume goes on from what the run in {folder.path} was started from. Received: "
+                "no --from. Give the same one again, or use another folder."
+            )
     else:
         if epochs is None:
             seconds = in_own_process(
@@ -89,8 +95,9 @@ def train_within(
             if progress:
                 say(f"An epoch takes about {seconds:.0f} s: {epochs} of them.")
         config = change(config, [f"training.epochs={epochs}", f"training.patience={epochs}"])
-    if folder.bundle.is_file() and len(folder.read_history()) == config.training.epochs:
-        folder.own_corrections(corrections)  # refuses others
+    if _is_done(folder, config.training.epochs):
+        own = folder.own_corrections(corrections)  # refuses others
+        folder.check_data(open_data(data, config.data, own).digest("train", "validation"))
         if base is not None:
             folder.check_base(base.path, base.digest)
         return True
@@ -106,6 +113,18 @@ def train_within(
         progress=progress,
     )
     return not result.interrupted
+
+
+def _is_done(folder: RunFolder, epochs: int) -> bool:
+    """Whether all is trained and the bundle was written after that.
+
+    A bundle that is older than the history comes from an earlier stop.
+    """
+    return (
+        folder.bundle.is_file()
+        and len(folder.read_history()) == epochs
+        and folder.bundle.stat().st_mtime_ns >= folder.history_file.stat().st_mtime_ns
+    )
 
 
 def _begun(folder: RunFolder, config: Config) -> Config:

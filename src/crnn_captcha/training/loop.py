@@ -32,6 +32,7 @@ from crnn_captcha.training.preparation import (
 from crnn_captcha.training.report import write_training_report
 from crnn_captcha.training.run import BASE_DIGEST, RunFolder
 from crnn_captcha.training.transfer import Base, transfer
+from crnn_captcha.wording import printable
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class TrainingResult:
 
     def summary(self) -> str:
         """What came out and what to do next, for people to read."""
+        run = Path(printable(str(self.run)))
         lines = [self.reason]
         if self.best:
             lines.append(
@@ -71,12 +73,12 @@ class TrainingResult:
             lines.append(f"Broken images that were left out: {self.skipped}.")
         if self.corrections:
             lines.append(f"Labels, those of validation too, by review: {self.corrections.summary}.")
-        lines.append(f"Look at it: {self.run / 'report' / 'index.html'}")
+        lines.append(f"Look at it: {run / 'report' / 'index.html'}")
         if self.interrupted:
             data = "" if self.drawn else "DATA "
-            lines.append(f"Go on:      crnn-captcha train {data}--out {self.run} --resume")
-        lines.append(f"Measure it: crnn-captcha evaluate DATA --model {self.run}")
-        lines.append(f"Read:       crnn-captcha read IMAGE --model {self.run}")
+            lines.append(f"Go on:      crnn-captcha train {data}--out {run} --resume")
+        lines.append(f"Measure it: crnn-captcha evaluate DATA --model {run}")
+        lines.append(f"Read:       crnn-captcha read IMAGE --model {run}")
         return "\n".join(lines)
 
 
@@ -135,6 +137,9 @@ def train(
         raise MissingExtraError("Writing logs for TensorBoard", "tensorboard")
     corrections = folder.own_corrections(corrections)
     dataset = open_data(data, config.data, corrections)
+    data_digest = dataset.digest("train", "validation")
+    if continued:
+        folder.check_data(data_digest)
     prepared = prepare(dataset, config, skip_broken=skip_broken, progress=progress)
     characters = prepared.charset.characters
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, charset=characters))
@@ -153,6 +158,7 @@ def train(
             config,
             Path(data) if data else None,
             weights=networks.reader.count_params(),
+            data_digest=data_digest,
             corrections=corrections,
             base=base.path if base else None,
             base_digest=base.digest if base else "",

@@ -34,6 +34,7 @@ HISTORY_COLUMNS = (
     "seconds",
     "waiting_seconds",
 )
+DATA_DIGEST = "data_digest"  # the fact that tells what a run learns from and is validated with
 BASE_DIGEST = "base_digest"  # the fact that tells what a run was started from
 
 
@@ -107,6 +108,7 @@ class RunFolder:
         data: Path | None,
         *,
         weights: int,
+        data_digest: str = "",
         corrections: Corrections | None = None,
         base: Path | None = None,
         base_digest: str = "",
@@ -117,17 +119,35 @@ class RunFolder:
             config: of the run.
             data: where its data lie; None if all images are drawn.
             weights: of the network that reads.
+            data_digest: of the images to learn from and to validate with, and their labels.
             corrections: of the data's labels; the run keeps a copy of them.
             base: the trained model that it starts from.
             base_digest: of that.
         """
-        facts = _facts(data) | {"weights": str(weights)}
+        facts = _facts(data) | {"weights": str(weights), DATA_DIGEST: data_digest}
         if base is not None:
             facts |= {"base": _printable(base), BASE_DIGEST: base_digest}
         if corrections and corrections.digest:
             corrections.write(self.corrections)  # first: with a configuration the run exists
             facts["corrections"] = corrections.digest
         write_text(self.config_file, to_toml(config, facts))
+
+    def check_data(self, digest: str) -> None:
+        """Makes sure that the run was started with such images and labels, as far as it says so.
+
+        Args:
+            digest: of the images to learn from and to validate with, and their labels.
+
+        Raises:
+            RunError: if they are others.
+        """
+        known = self.facts().get(DATA_DIGEST)
+        if known and known != digest:
+            raise RunError(
+                f"--resume goes on with the data that the run in {self.path} was started with. "
+                "Received: other images or labels. Name the same data, or train into another "
+                "folder."
+            )
 
     def check_base(self, path: Path, digest: str) -> None:
         """Makes sure that the run was started from a trained model.
