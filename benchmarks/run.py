@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other, as one Markdown table."""
+"""The benchmarks that need no training, one after the other, as one Markdown table."""
 
 from __future__ import annotations
 

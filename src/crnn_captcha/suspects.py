@@ -6,7 +6,7 @@ The evidence against a label, in nats, is
 
 where the text is what was read, and the confidence of a character the geometric mean of the text's
 probability over its characters. Squared, it finds more wrong labels than plain, above all where a
-character is missing from the label, for readers of 45 to 73 % exact match (tried on validation
+character is missing from the label, for readers of 43 to 68 % exact match (tried on validation
 images; docs/experiments.md). That readers must not have learned from what they judge is from
 confident learning (Northcutt et al. 2019, arXiv 1911.00068, section 3); that labels are ranked by
 what such a reader gives them, from Müller and Markert 2019, "Identifying Mislabeled Instances in

@@ -185,7 +185,9 @@ def test_test_images_are_read_only_when_asked_for(
     assert [(s.name, s.text) for s in result.suspects] == [("test/bb-63.png", "bc")]
 
 
-def test_labels_can_be_corrected_before(trainings: Trainings, audit: Callable[..., Audit]) -> None:
+def test_labels_can_be_corrected_before(
+    trainings: Trainings, audit: Callable[..., Audit], tmp_path: Path
+) -> None:
     corrections = Corrections(
         (
             Correction("train/abba-60.png", "abba", "change", "abca"),
@@ -197,6 +199,8 @@ def test_labels_can_be_corrected_before(trainings: Trainings, audit: Callable[..
     for _, _, used, _ in trainings.trained:
         assert "train/ca-61.png" in used.dropped
         assert "train/abba-60.png" in used.dropped | used.changed.keys()
+    assert (tmp_path / "out" / "suspects.json").exists()
+    assert not (tmp_path / "out" / "review.html").exists()  # of labels that the data don't have
 
 
 def test_images_that_cannot_be_read_are_named(audit: Callable[..., Audit], data: Path) -> None:

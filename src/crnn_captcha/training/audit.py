@@ -107,7 +107,8 @@ def audit_labels(
         folds: from 2.
         minutes: of training for each fold.
         split: what is read: train and validation, or test.
-        corrections: of the labels, before they are looked at.
+        corrections: of the labels, before they are looked at; then there is no `review.html`, as
+            the labels in it weren't those of the data.
         base: a trained model that each training starts from. It must not have learned from labels
             that are to be read: it would know them.
         resume: go on with an audit in `out`: what is done isn't trained again.
@@ -161,7 +162,9 @@ def audit_labels(
         readings += read
         broken += unread
         audit = Audit(rank(readings), len(readings), tuple(broken), number < len(parts))
-        _write(audit, out, dataset, split)
+        write_text(out / "suspects.json", audit.to_json())
+        if not corrections.entries:  # what a page saves is about the labels that the data have
+            _write_page(audit, out, dataset, split)
     return audit
 
 
@@ -246,9 +249,8 @@ def _read(
     return readings, broken
 
 
-def _write(audit: Audit, out: Path, dataset: Dataset, split: AuditedSplit) -> None:
+def _write_page(audit: Audit, out: Path, dataset: Dataset, split: AuditedSplit) -> None:
     """Writes what is known so far: a long audit can be looked at before it ends."""
-    write_text(out / "suspects.json", audit.to_json())
     write_review(
         audit.suspects,
         out / "review.html",
