@@ -5,13 +5,13 @@ The evidence against a label, in nats, is
     (confidence of a character)² * log(probability of the text / probability of the label)
 
 where the text is what was read, and the confidence of a character the geometric mean of the text's
-probability over its characters. Squared, it finds more wrong labels than plain, above all where a
-character is missing from the label, for readers of 43 to 68 % exact match (tried on validation
-images; docs/experiments.md). That readers must not have learned from what they judge is from
-confident learning (Northcutt et al. 2019, arXiv 1911.00068, section 3); that labels are ranked by
-what such a reader gives them, from Müller and Markert 2019, "Identifying Mislabeled Instances in
-Classification Datasets", arXiv 1912.05283. Their label's own probability is small wherever an image
-is hard to read; against the best text's, such images cancel out, and an unsure reader counts less.
+probability over its characters. Squared, it finds more labels from which a character is missing:
+even a sure reader gives them some probability (docs/experiments.md). That readers must not have
+learned from what they judge is from confident learning (Northcutt et al. 2019, arXiv 1911.00068,
+section 3); that labels are ranked by what such a reader gives them, from Müller and Markert 2019,
+"Identifying Mislabeled Instances in Classification Datasets", arXiv 1912.05283. Their label's own
+probability is small wherever an image is hard to read; against the best text's, such images cancel
+out, and an unsure reader counts less.
 
 Between look-alikes a reader may be sure for no good reason: where label and text differ in nothing
 else, the odds count as 2 to 1 at most for each of them, and such labels come after plain errors.

@@ -76,16 +76,13 @@ def train_within(
 
     Raises:
         ConfigError: if the run in the folder has another configuration.
-        RunError: if the process of the training died, or as `train` raises it.
+        RunError: if the run in the folder learned from other images or started from something
+            else, if the process of the training died, or as `train` raises it.
         DatasetError, LabelError: as `train` raises them.
     """
     if folder.exists:
         config = _begun(folder, config)
-        if base is None and BASE_DIGEST in folder.facts():
-            raise RunError(
-                f"--resume goes on from what the run in {folder.path} was started from. Received: "
-                "no --from. Give the same one again, or use another folder."
-            )
+        _check_base(folder, base)
     else:
         if epochs is None:
             seconds = in_own_process(
@@ -98,8 +95,6 @@ def train_within(
     if _is_done(folder, config.training.epochs):
         own = folder.own_corrections(corrections)  # refuses others
         folder.check_data(open_data(data, config.data, own).digest("train", "validation"))
-        if base is not None:
-            folder.check_base(base.path, base.digest)
         return True
     result = in_own_process(
         train,
@@ -125,6 +120,17 @@ def _is_done(folder: RunFolder, epochs: int) -> bool:
         and len(folder.read_history()) == epochs
         and folder.bundle.stat().st_mtime_ns >= folder.history_file.stat().st_mtime_ns
     )
+
+
+def _check_base(folder: RunFolder, base: Base | None) -> None:
+    """Makes sure that a run was started from this model, or from nothing."""
+    if base is not None:
+        folder.check_base(base.path, base.digest)
+    elif BASE_DIGEST in folder.facts():
+        raise RunError(
+            f"--resume goes on from what the run in {folder.path} was started from. Received: "
+            "no --from. Give the same one again, or use another folder."
+        )
 
 
 def _begun(folder: RunFolder, config: Config) -> Config:
