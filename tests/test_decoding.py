@@ -19,6 +19,7 @@ from crnn_captcha.decoding import (
     Reading,
     ctc_log_likelihood,
     decode,
+    decode_many,
     greedy_decode,
     log_softmax,
 )
@@ -113,6 +114,42 @@ def test_a_batch_is_read_as_its_images_alone() -> None:
 
 def test_an_empty_batch_has_no_readings() -> None:
     assert greedy_decode(np.zeros((0, 5, 3), np.float32), CHARSET) == []
+    assert decode_many([], CHARSET) == []
+
+
+def of_several_lengths(count: int, classes: int = 3) -> list[NDArray[np.float32]]:
+    random = np.random.default_rng(0)
+    lengths = random.integers(1, 12, count)
+    return [random.normal(0, 3, (length, classes)).astype(np.float32) for length in lengths]
+
+
+def test_many_of_several_lengths_are_read_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "DECODED_TOGETHER", 7)
+    logits = of_several_lengths(40)
+    readings = decode_many(logits, CHARSET, temperature=1.5)
+    assert len({len(reading.text) for reading in readings}) > 3
+    for own, reading in zip(logits, readings, strict=True):
+        (alone,) = greedy_decode(own[None], CHARSET, temperature=1.5)
+        assert alone == reading  # to the last bit
+
+
+@given(constraint=searched_constraints, alternatives=st.integers(0, 3))
+def test_many_are_searched_as_each_alone(constraint: Constraint, alternatives: int) -> None:
+    charset = Charset("abA")
+    logits = of_several_lengths(10, charset.num_classes)
+    options: dict[str, Any] = {"beam": 10, "constraint": constraint, "alternatives": alternatives}
+    for own, reading in zip(logits, decode_many(logits, charset, **options), strict=True):
+        (alone,) = decode(own[None], charset, **options)
+        assert reading.text == alone.text
+        assert reading.fits == alone.fits
+        assert reading.confidence == pytest.approx(alone.confidence)
+        assert reading.constraint_probability == pytest.approx(alone.constraint_probability)
+        assert [other.text for other in reading.alternatives] == [
+            other.text for other in alone.alternatives
+        ]
+        for one, other in zip(reading.characters, alone.characters, strict=True):
+            assert (one.text, one.start, one.end) == (other.text, other.start, other.end)
+            assert one.confidence == pytest.approx(other.confidence)
 
 
 @pytest.mark.parametrize(

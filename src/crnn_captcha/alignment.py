@@ -335,8 +335,9 @@ def _scaled_likelihood(scores: Floats, lattice: Lattice) -> tuple[Floats, NDArra
     total = np.where(lattice.ends, alpha[:, reach - 1 :], 0).sum(axis=1)
     mantissa, exponent = np.frexp(total)  # so that a certainty stays exactly 1
     exponent = exponent + halvings * (time_steps - 1)
-    # In one order whatever the batch, here as above: an image has the same confidence in each.
-    offset = np.ascontiguousarray(highest.T).sum(axis=1)
+    # One by one, here as above, and so in one order whatever the batch and how many certain blanks
+    # there are at the end: an image has the same confidence in each.
+    offset = np.add.accumulate(highest)[-1]
     with np.errstate(divide="ignore"):
         return np.log(mantissa) + exponent * np.log(2) + offset, total > SAFE
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from crnn_captcha.bundle import Bundle, BundleMetadata, read_bundle
 from crnn_captcha.charset import Charset
-from crnn_captcha.decoding import BEST_PATH, Decoding, Reading, decode
+from crnn_captcha.decoding import BEST_PATH, Decoding, Logits, Reading, decode_many
 from crnn_captcha.errors import BundleError, ConfigError, ImageError, PreprocessingError
 from crnn_captcha.images import ImageSource, load_image
 from crnn_captcha.preprocessing import Pipeline
@@ -233,7 +233,7 @@ class Recognizer:
         if isinstance(item, ImageError):
             raise item
         prepared, columns = item
-        return self._decode(prepared[None], [columns], decoding)[0]
+        return self._decode([*self.logits(prepared[None])], [columns], decoding)[0]
 
     def _read_window(
         self, images: Iterable[ImageSource | ImageError], decoding: Decoding = BEST_PATH
@@ -244,18 +244,21 @@ class Recognizer:
             item if isinstance(item, ImageError) else None for item in window
         ]
         prepared = {i: item for i, item in enumerate(window) if not isinstance(item, ImageError)}
+        logits: dict[int, Logits] = {}
         for batch in _batches({i: image for i, (image, _) in prepared.items()}):
             stacked = np.stack([prepared[i][0] for i in batch])
-            readings = self._decode(stacked, [prepared[i][1] for i in batch], decoding)
-            for i, reading in zip(batch, readings, strict=True):
-                results[i] = reading
+            logits.update(zip(batch, self.logits(stacked), strict=True))
+        readings = self._decode(
+            [logits[i] for i in prepared], [columns for _, columns in prepared.values()], decoding
+        )
+        for i, reading in zip(prepared, readings, strict=True):
+            results[i] = reading
         return [result for result in results if result is not None]
 
     def _decode(
-        self, prepared: Prepared, columns: Sequence[Columns | None], decoding: Decoding
+        self, logits: Sequence[Logits], columns: Sequence[Columns | None], decoding: Decoding
     ) -> list[Reading]:
-        logits = self.logits(prepared)
-        readings = decode(
+        readings = decode_many(
             logits,
             self.charset,
             beam=decoding.beam,
@@ -264,8 +267,8 @@ class Recognizer:
             temperature=self._metadata.temperature,
         )
         return [
-            reading if own is None else reading.placed(own, logits.shape[1])
-            for reading, own in zip(readings, columns, strict=True)
+            reading if own is None else reading.placed(own, len(scores))
+            for reading, own, scores in zip(readings, columns, logits, strict=True)
         ]
 
     def _prepare(
