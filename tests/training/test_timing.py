@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,8 +33,11 @@ def test_an_epoch_is_measured_by_its_steps_and_its_validation(
     prepared = prepare(open_dataset(captchas), config, skip_broken=False, progress=False)
     steps, validations = len(prepared.learning), len(prepared.validation)
     assert steps < timing.MEASURED_STEPS * 2  # so each step is measured
-    # A step takes 2 s and reading a batch 3 s, but any of them may trace the first time.
-    durations = chain(repeat(100.0, steps + 1), repeat(2.0, steps), (3.0,))
+    # A step takes 2 s and reading a batch 3 s, but any of them may trace the first time, and later
+    # the machine may be busy with something else for a while.
+    undisturbed = [2.0] * (steps - 1)
+    passes = [100.0] * (steps + 1), [50.0, *undisturbed, 3.0], [*undisturbed, 50.0, 60.0]
+    durations = chain(*passes)
     clock = accumulate(chain.from_iterable((0.0, duration) for duration in durations))
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     assert epoch_seconds(captchas, config) == pytest.approx(2 * steps + 3 * validations)
