@@ -28,7 +28,7 @@ from measurement import (
 
 from crnn_captcha.decoding import DEFAULT_BEAM, decode_many, greedy_decode
 from crnn_captcha.images import decode_image
-from crnn_captcha.recognizer import Recognizer
+from crnn_captcha.recognizer import WINDOW_IMAGES, Recognizer
 from crnn_captcha.windows import available_cores
 
 PARTS = ("decoding the file", "preprocessing", "the network", "decoding the logits")
@@ -78,8 +78,8 @@ def main() -> None:
             for i, part in enumerate(PARTS)
         ),
         Figure(
-            f"{what}, 1 thread: search by beam {DEFAULT_BEAM} of all / the network one by one "
-            f"(aim: at most {BEAM_AIM})",
+            f"{what}, 1 thread: search by beam {DEFAULT_BEAM}, {WINDOW_IMAGES} at a time / the "
+            f"network, one by one (aim: at most {BEAM_AIM})",
             [search / network for network, search in searches],
         ),
         Figure(many, per_second, "images a second", 0),
@@ -127,7 +127,9 @@ def search_by_beam(recognizer: Recognizer, files: Sequence[bytes]) -> list[float
     start = time.perf_counter()
     logits = [recognizer.logits(prepared)[0] for prepared in batch]
     network = time.perf_counter()
-    decode_many(logits, recognizer.charset, beam=DEFAULT_BEAM)
+    for start in range(0, len(logits), WINDOW_IMAGES):
+        window = logits[start : start + WINDOW_IMAGES]
+        decode_many(window, recognizer.charset, beam=DEFAULT_BEAM)
     return [network - start, time.perf_counter() - network]
 
 

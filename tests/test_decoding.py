@@ -133,6 +133,28 @@ def test_many_of_several_lengths_are_read_as_each_alone(monkeypatch: pytest.Monk
         assert alone == reading  # to the last bit
 
 
+@pytest.mark.parametrize(
+    ("lengths", "cells", "groups"),
+    [
+        pytest.param([40, 12, 10, 11, 15], 2**22, [[2, 3, 1, 4], [0]], id="a long one apart"),
+        pytest.param([4, 4, 4], 2 * 4 * 3, [[0, 1], [2]], id="no more than memory allows"),
+        pytest.param([], 1, [], id="none"),
+    ],
+)
+def test_those_of_about_as_many_time_steps_are_decoded_together(
+    lengths: list[int], cells: int, groups: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "CHUNK_CELLS", cells)
+    logits = [np.zeros((length, 3), np.float32) for length in lengths]
+    assert list(decoding._alike(logits, CHARSET)) == groups
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (4, 1), (4, 4), (4,)])
+def test_each_of_many_has_to_be_logits(shape: tuple[int, ...]) -> None:
+    with pytest.raises(CharsetError, match="Received: "):
+        decode_many([np.zeros((4, 3), np.float32), np.zeros(shape, np.float32)], CHARSET)
+
+
 @given(constraint=searched_constraints, alternatives=st.integers(0, 3))
 def test_many_are_searched_as_each_alone(constraint: Constraint, alternatives: int) -> None:
     charset = Charset("abA")

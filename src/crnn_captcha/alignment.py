@@ -336,7 +336,7 @@ def _scaled_likelihood(scores: Floats, lattice: Lattice) -> tuple[Floats, NDArra
     mantissa, exponent = np.frexp(total)  # so that a certainty stays exactly 1
     exponent = exponent + halvings * (time_steps - 1)
     # One by one, here as above, and so in one order whatever the batch and how many certain blanks
-    # there are at the end: an image has the same confidence in each.
+    # there are at the end: an image has the same confidence in each, unless it falls below `SAFE`.
     offset = np.add.accumulate(highest)[-1]
     with np.errstate(divide="ignore"):
         return np.log(mantissa) + exponent * np.log(2) + offset, total > SAFE

@@ -7,7 +7,7 @@ that the constraint allows, if there is one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -55,7 +55,10 @@ CHUNK_CELLS = 2**22
 """Of the largest arrays of a search, 8 bytes each, unless one image alone takes more."""
 
 DECODED_TOGETHER = 32
-"""Images of about as many time steps: beyond, there is hardly anything to gain."""
+"""Images: beyond, there is hardly anything to gain."""
+
+FILLED_UP = 1.5
+"""The longest of those that are decoded together has so many times the shortest's time steps."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +218,7 @@ def decode_many(
 ) -> list[Reading]:
     """What `decode` gives for each of several images, which may differ in their time steps.
 
-    It is several times as fast as to decode them one by one.
+    Those of about as many time steps are decoded together, which is faster than one by one.
 
     Args:
         logits: of each image, float32 (time_steps, num_classes).
@@ -232,10 +235,8 @@ def decode_many(
         CharsetError: as for `decode`.
         ConfigError: as for `decode`.
     """
-    order = sorted(range(len(logits)), key=lambda i: len(logits[i]))
     readings: dict[int, Reading] = {}
-    for start in range(0, len(order), DECODED_TOGETHER):
-        group = order[start : start + DECODED_TOGETHER]
+    for group in _alike(logits, charset):
         found = decode(
             _filled_up([logits[i] for i in group]),
             charset,
@@ -290,6 +291,26 @@ def greedy_decode(logits: Logits, charset: Charset, *, temperature: float = 1.0)
     return readings
 
 
+def _alike(logits: Sequence[Logits], charset: Charset) -> Iterator[list[int]]:
+    """The places of logits to decode together, in bounded memory."""
+    for own in logits:
+        _check_shape(own[None], charset)
+    group: list[int] = []
+    for i in sorted(range(len(logits)), key=lambda i: len(logits[i])):
+        longest = len(logits[i])
+        cells = (len(group) + 1) * longest * charset.num_classes
+        if group and (
+            len(group) == DECODED_TOGETHER
+            or longest > FILLED_UP * len(logits[group[0]])
+            or cells > CHUNK_CELLS
+        ):
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
+
+
 def _filled_up(logits: Sequence[Logits]) -> Logits:
     """In one array, with certain blanks at the end, which change no text's probability."""
     time_steps = max(map(len, logits))
@@ -301,6 +322,14 @@ def _filled_up(logits: Sequence[Logits]) -> Logits:
 
 
 def _log_probabilities(logits: Logits, charset: Charset, temperature: float) -> NDArray[np.float32]:
+    _check_shape(logits, charset)
+    low, high = TEMPERATURES
+    if not low <= temperature <= high:
+        raise ConfigError(f"`temperature` lies in {low} to {high:g}. Received: {temperature!r}.")
+    return log_softmax(logits, temperature)
+
+
+def _check_shape(logits: Logits, charset: Charset) -> None:
     if logits.ndim != 3 or logits.shape[2] != charset.num_classes:
         raise CharsetError(
             f"Logits for the charset '{charset.characters}' have the shape (batch, time_steps, "
@@ -308,10 +337,6 @@ def _log_probabilities(logits: Logits, charset: Charset, temperature: float) -> 
         )
     if not logits.shape[1]:
         raise CharsetError("Logits need at least one time step. Received: none.")
-    low, high = TEMPERATURES
-    if not low <= temperature <= high:
-        raise ConfigError(f"`temperature` lies in {low} to {high:g}. Received: {temperature!r}.")
-    return log_softmax(logits, temperature)
 
 
 def _search(
