@@ -127,8 +127,8 @@ def search_by_beam(recognizer: Recognizer, files: Sequence[bytes]) -> list[float
     start = time.perf_counter()
     logits = [recognizer.logits(prepared)[0] for prepared in batch]
     network = time.perf_counter()
-    for start in range(0, len(logits), WINDOW_IMAGES):
-        window = logits[start : start + WINDOW_IMAGES]
+    for first in range(0, len(logits), WINDOW_IMAGES):
+        window = logits[first : first + WINDOW_IMAGES]
         decode_many(window, recognizer.charset, beam=DEFAULT_BEAM)
     return [network - start, time.perf_counter() - network]
 
