@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 import crnn_captcha
+from crnn_captcha import decoding
 from crnn_captcha import recognizer as recognizers
 from crnn_captcha.bundle import Bundle, BundleMetadata, read_bundle
 from crnn_captcha.constraints import Constraint
@@ -228,6 +229,27 @@ def test_read_many_gives_the_readings_in_order(
         [reading.confidence for reading in expected],
         rtol=1e-5,
     )
+
+
+def test_what_is_decoded_together_is_bounded(
+    recognizer: Recognizer, images: list[NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [recognizer.read(image) for image in images] * 7
+    sizes = []
+    decode_many = decoding.decode_many
+
+    def counted(logits: Any, *arguments: Any, **options: Any) -> list[Reading]:
+        sizes.append(sum(own.size for own in logits))
+        return decode_many(logits, *arguments, **options)
+
+    monkeypatch.setattr("crnn_captcha.recognizer.decode_many", counted)
+    assert texts(recognizer.read_each(images * 7)) == texts(expected)
+    assert len(sizes) == 1
+    whole = sizes.pop()
+    monkeypatch.setattr("crnn_captcha.recognizer.CHUNK_CELLS", 1)
+    assert texts(recognizer.read_each(images * 7)) == texts(expected)
+    assert sum(sizes) == whole
+    assert len(sizes) > 3
 
 
 def test_read_many_passes_on_what_cant_be_read(recognizer: Recognizer, paint: Paint) -> None:

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from crnn_captcha.bundle import Bundle, BundleMetadata, read_bundle
 from crnn_captcha.charset import Charset
-from crnn_captcha.decoding import BEST_PATH, Decoding, Logits, Reading, decode_many
+from crnn_captcha.decoding import (
+    BEST_PATH,
+    CHUNK_CELLS,
+    Decoding,
+    Logits,
+    Reading,
+    decode_many,
+)
 from crnn_captcha.errors import BundleError, ConfigError, ImageError, PreprocessingError
 from crnn_captcha.images import ImageSource, load_image
 from crnn_captcha.preprocessing import Pipeline
@@ -244,16 +251,26 @@ class Recognizer:
             item if isinstance(item, ImageError) else None for item in window
         ]
         prepared = {i: item for i, item in enumerate(window) if not isinstance(item, ImageError)}
-        logits: dict[int, Logits] = {}
-        for batch in _batches({i: image for i, (image, _) in prepared.items()}):
-            stacked = np.stack([prepared[i][0] for i in batch])
-            logits.update(zip(batch, self.logits(stacked), strict=True))
-        readings = self._decode(
-            [logits[i] for i in prepared], [columns for _, columns in prepared.values()], decoding
-        )
-        for i, reading in zip(prepared, readings, strict=True):
-            results[i] = reading
+        for logits in self._scored({i: image for i, (image, _) in prepared.items()}):
+            columns = [prepared[i][1] for i in logits]
+            readings = self._decode([*logits.values()], columns, decoding)
+            for i, reading in zip(logits, readings, strict=True):
+                results[i] = reading
         return [result for result in results if result is not None]
+
+    def _scored(self, prepared: dict[int, Prepared]) -> Iterator[dict[int, Logits]]:
+        """What the network makes of images, by their keys, in parts to decode together."""
+        part: dict[int, Logits] = {}
+        cells = 0
+        for batch in _batches(prepared):
+            logits = self.logits(np.stack([prepared[i] for i in batch]))
+            part.update(zip(batch, logits, strict=True))
+            cells += logits.size
+            if cells >= CHUNK_CELLS:  # of thousands of characters: a few images
+                yield part
+                part, cells = {}, 0
+        if part:
+            yield part
 
     def _decode(
         self, logits: Sequence[Logits], columns: Sequence[Columns | None], decoding: Decoding

@@ -56,7 +56,7 @@ def train(
     --from starts with what another model has learned, for a new look or new characters, from few
     images. Pipeline and network are that model's, so images may have any size; all else is the
     preset's (by default that model's), with a third of its learning rate unless --set gives
-    one: for another look, the preset's own reads better.
+    one: for another look, also try the preset's own.
 
     \b
     Examples:
