@@ -28,7 +28,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         given.update(data=data, out=out, variants=variants, **options)
         interval = Interval(0.25, 0.75)
         row = Row(variants[0], 0.5, interval, 0.625, 0.125, 0, 0, 1.0, 3, 20.0, 1.0, 1234)
-        return training.Comparison((row,), 8, interrupted=data == Path("stop"))
+        return training.Comparison((row,), 8, 20.0, interrupted=data == Path("stop"))
 
     monkeypatch.setattr(training, "compare", record)
     return given

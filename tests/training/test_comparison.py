@@ -25,7 +25,7 @@ from crnn_captcha.metrics import Interval
 from crnn_captcha.outcomes import EvaluationResult, Outcome, summarize
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.training import budget, comparison
-from crnn_captcha.training.comparison import Comparison, Row, compare, parse_variant
+from crnn_captcha.training.comparison import SUMMARY, Comparison, Row, compare, parse_variant
 from crnn_captcha.training.config import PRESETS, Config, make_config
 from crnn_captcha.training.loop import TrainingResult, train
 from crnn_captcha.training.run import HISTORY_COLUMNS, RunFolder
@@ -277,8 +277,10 @@ def test_a_training_that_is_stopped_first_leaves_no_row(
     trainings: Trainings, compare_all: Callable[..., Comparison], tmp_path: Path
 ) -> None:
     trainings.stopped = "classic"
-    assert compare_all() == Comparison((), 0, interrupted=True)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["classic"]
+    result = compare_all()
+    assert result == Comparison((), 0, 1, interrupted=True)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classic", SUMMARY]
+    assert (tmp_path / "out" / SUMMARY).read_text() == result.to_json()
 
 
 def test_a_stopped_comparison_goes_on_with_the_epochs_it_chose(
@@ -325,6 +327,32 @@ def test_a_comparison_only_goes_on_with_the_same_settings(
         with pytest.raises(ConfigError, match=expected):
             go_on(settings=settings, resume=True)
     assert len(trainings.trained) == 1
+
+
+@pytest.mark.parametrize("stopped", ["classic", "standard", ""])
+def test_a_comparison_at_equal_time_has_one_time(
+    trainings: Trainings, compare_all: Callable[..., Comparison], tmp_path: Path, stopped: str
+) -> None:
+    trainings.stopped = stopped
+    before = compare_all()
+    trainings.trained.clear()
+    with pytest.raises(ConfigError, match=r"goes on with 1 minutes for each.* Received: 2\.5\."):
+        compare_all(minutes=2.5, resume=True)
+    assert trainings.trained == []
+    assert (tmp_path / "out" / SUMMARY).read_text() == before.to_json()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"{}", b'{"rows": []}'])
+def test_a_comparison_that_does_not_say_its_minutes_is_not_gone_on_with(
+    trainings: Trainings, compare_all: Callable[..., Comparison], tmp_path: Path, content: bytes
+) -> None:
+    compare_all()
+    trainings.trained.clear()
+    (tmp_path / "out" / SUMMARY).write_bytes(content)
+    with pytest.raises(RunError, match=r"can't be read from its comparison\.json.* another folder"):
+        compare_all(resume=True)
+    assert trainings.trained == []
+    assert (tmp_path / "out" / SUMMARY).read_bytes() == content
 
 
 # --- what comes out -------------------------------------------------------------------------
@@ -388,7 +416,7 @@ def test_the_table_is_for_people() -> None:
     other = dataclasses.replace(
         row, variant="standard seed=1", exact_match=0.625, won=9, lost=1, p_value=0.0215
     )
-    assert Comparison((row, other), 80, interrupted=False).to_markdown().splitlines() == [
+    assert Comparison((row, other), 80, 0.5, interrupted=False).to_markdown().splitlines() == [
         "| configuration | exact match | 95 % interval | look-alikes merged | CER "
         "| against the first | epochs | seconds an epoch | minutes | weights |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -460,5 +488,5 @@ def test_two_configurations_are_trained_and_compared(
     assert with_neck > without > 0
     assert min(load_image(out / "comparison.png").shape[:2]) > 300
 
-    again = compare(data, out, variants, minutes=9, settings=settings, resume=True, progress=False)
-    assert again == result
+    again = functools.partial(compare, data, out, variants, settings=settings, progress=False)
+    assert again(minutes=1e-6, resume=True) == result

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from crnn_captcha.dataset import open_dataset
-from crnn_captcha.errors import ConfigError
+from crnn_captcha.errors import ConfigError, RunError
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.files import write_text
 from crnn_captcha.metrics import Interval, sign_test
@@ -31,6 +31,8 @@ from crnn_captcha.training.budget import check_free, check_minutes, train_within
 from crnn_captcha.training.config import Config, change, make_config
 from crnn_captcha.training.preparation import cut
 from crnn_captcha.training.run import RunFolder
+
+SUMMARY = "comparison.json"
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,14 @@ class Comparison:
     Attributes:
         rows: of what was trained.
         images: validation images that all were measured on.
+        minutes: of training that were asked for, for each.
         interrupted: whether not all were trained to their end, so that `--resume` goes on; in
             `comparison.json` also while they are.
     """
 
     rows: tuple[Row, ...]
     images: int
+    minutes: float
     interrupted: bool
 
     def to_markdown(self) -> str:
@@ -132,8 +136,10 @@ def compare(
 
     Raises:
         ConfigError: if there is no variant, or one isn't valid, given twice, not comparable or not
-            the one that is to be gone on with; if `minutes` isn't more than 0.
-        RunError: if `out` holds something else already, or the process of a training died.
+            the one that is to be gone on with; if `minutes` isn't more than 0, or others than those
+            that are to be gone on with.
+        RunError: if `out` holds something else already, its `comparison.json` can't be read, or the
+            process of a training died.
         DatasetError, LabelError: as `train` raises them.
     """
     out = Path(out)
@@ -143,8 +149,11 @@ def compare(
     if any("training.epochs" in given for given in (*settings, *variants)):
         raise ConfigError("A comparison chooses training.epochs by its minutes. Leave them out.")
     check_free(out, "comparison", resume=resume)
+    _check_minutes_begun_with(out, minutes)
     results: dict[str, EvaluationResult] = {}
-    comparison = Comparison((), 0, interrupted=True)
+    comparison = Comparison((), 0, minutes, interrupted=True)
+    if not (out / SUMMARY).exists():
+        write_text(out / SUMMARY, comparison.to_json())
     for variant, config in configs.items():
         if progress:
             say(f"== {variant} ({len(results) + 1} of {len(configs)})")
@@ -155,7 +164,7 @@ def compare(
         if not done:
             return comparison
         results[variant] = _measure(data, folder, config)
-        comparison = _summarise(out, results, interrupted=len(results) < len(configs))
+        comparison = _summarise(out, results, minutes, interrupted=len(results) < len(configs))
         if progress:
             say(f"{variant}: {results[variant].exact_match:.1%} exact match on validation.")
     return comparison
@@ -191,6 +200,24 @@ def _check_comparable(variants: Sequence[str], configs: dict[str, Config]) -> No
         )
 
 
+def _check_minutes_begun_with(out: Path, minutes: float) -> None:
+    """A comparison at equal time has one time: that of the trainings which are done already."""
+    if not (out / SUMMARY).exists():
+        return
+    try:
+        begun = json.loads((out / SUMMARY).read_bytes())["minutes"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            f"The minutes of the comparison in {out} can't be read from its {SUMMARY}: {error!r}. "
+            "Compare in another folder."
+        ) from error
+    if begun != minutes:
+        raise ConfigError(
+            f"--resume goes on with {begun:g} minutes for each, as it began. Received: "
+            f"{minutes:g}. Give the same, or use another folder."
+        )
+
+
 def _folder_name(variant: str) -> str:
     """The variant as far as file names go: `standard-model.neck-attention`."""
     return re.sub(r"[^\w.]+", "-", variant.strip()).strip("-")
@@ -201,7 +228,9 @@ def _measure(data: str | Path, folder: RunFolder, config: Config) -> EvaluationR
     return evaluate(Recognizer(folder.bundle), dataset, dataset.samples("validation"))
 
 
-def _summarise(out: Path, results: dict[str, EvaluationResult], *, interrupted: bool) -> Comparison:
+def _summarise(
+    out: Path, results: dict[str, EvaluationResult], minutes: float, *, interrupted: bool
+) -> Comparison:
     """Writes what is known so far: a long comparison can be looked at before it ends."""
     first = next(iter(results.values()))
     histories = {}
@@ -228,8 +257,8 @@ def _summarise(out: Path, results: dict[str, EvaluationResult], *, interrupted: 
                 int(float(folder.facts()["weights"])),
             )
         )
-    comparison = Comparison(tuple(rows), first.images, interrupted)
-    write_text(out / "comparison.json", comparison.to_json())
+    comparison = Comparison(tuple(rows), first.images, minutes, interrupted)
+    write_text(out / SUMMARY, comparison.to_json())
     write_text(out / "comparison.md", comparison.to_markdown())
     save_figure(comparison_curves(histories), out / "comparison.png")
     return comparison
