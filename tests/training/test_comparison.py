@@ -18,7 +18,7 @@ from conftest import MakeConfig
 
 from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import open_dataset
-from crnn_captcha.errors import ConfigError, RunError
+from crnn_captcha.errors import ConfigError, DatasetError, RunError
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.images import load_image
 from crnn_captcha.metrics import Interval
@@ -96,6 +96,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
     monkeypatch.setattr(budget, "in_own_process", found)
     no_images = SimpleNamespace(digest=lambda *_: "")
     monkeypatch.setattr(budget, "open_data", lambda *_: no_images)
+    monkeypatch.setattr(comparison, "open_dataset", lambda *_: no_images)
     monkeypatch.setattr(comparison, "_measure", measure)
     return found
 
@@ -398,6 +399,12 @@ def test_json_table_and_curves_are_written(
     assert (out / "comparison.md").read_text() == result.to_markdown()
     assert min(load_image(out / "comparison.png").shape[:2]) > 300
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == sorted(READ)
+
+
+def test_without_data_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no data at"):
+        compare(tmp_path / "data.zip", tmp_path / "out", ["classic"], minutes=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_known_is_written_before_the_next_training(

@@ -153,6 +153,7 @@ def compare(
     results: dict[str, EvaluationResult] = {}
     comparison = Comparison((), 0, minutes, interrupted=True)
     if not (out / SUMMARY).exists():
+        open_dataset(data)  # what isn't there is refused before anything is written
         write_text(out / SUMMARY, comparison.to_json())
     for variant, config in configs.items():
         if progress:
