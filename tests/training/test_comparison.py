@@ -343,7 +343,7 @@ def test_a_comparison_at_equal_time_has_one_time(
     assert (tmp_path / "out" / SUMMARY).read_text() == before.to_json()
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"{}", b'{"rows": []}'])
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"{}", b'{"minutes": "x"}'])
 def test_a_comparison_that_does_not_say_its_minutes_is_not_gone_on_with(
     trainings: Trainings, compare_all: Callable[..., Comparison], tmp_path: Path, content: bytes
 ) -> None:

@@ -206,7 +206,7 @@ def _check_minutes_begun_with(out: Path, minutes: float) -> None:
     if not (out / SUMMARY).exists():
         return
     try:
-        begun = json.loads((out / SUMMARY).read_bytes())["minutes"]
+        begun = float(json.loads((out / SUMMARY).read_bytes())["minutes"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(
             f"The minutes of the comparison in {out} can't be read from its {SUMMARY}: {error!r}. "
