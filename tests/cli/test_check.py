@@ -235,7 +235,10 @@ def test_options_that_do_not_fit_are_wrong_use(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "best"], "A preset is one of classic, standard, small. Received: 'best'."),
+        (
+            ["--preset", "best"],
+            "A preset is one of classic, standard, small, large. Received: 'best'.",
+        ),
         (["--set", "sed=1"], "A setting has the form section.key=value"),
         ([], "There is no data at 'data.zip'."),
     ],

@@ -171,7 +171,10 @@ def test_help_teaches() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "best"], "A preset is one of classic, standard, small. Received: 'best'."),
+        (
+            ["--preset", "best"],
+            "A preset is one of classic, standard, small, large. Received: 'best'.",
+        ),
         (["--set", "batch_size=3"], "A setting has the form section.key=value, with a key of"),
         (["--set", "data.batch_size=0"], "A value in the settings doesn't fit: data.batch_size"),
         (["--seed", "99999999999"], "A value in the settings doesn't fit: seed is 0 to"),

@@ -278,8 +278,18 @@ SMALL = dataclasses.replace(  # narrower: for small bundles and slow machines
     training=dataclasses.replace(STANDARD.training, epochs=64, patience=64),
 )
 
+LARGE = dataclasses.replace(  # for hours or a GPU, with drawn images beside real ones
+    STANDARD,
+    preset="large",
+    model=dataclasses.replace(
+        STANDARD.model, filters=(32, 64, 128, 192, 192, 192, 256), units=(160, 160)
+    ),
+    augmentation=dataclasses.replace(STANDARD.augmentation, shear_degrees=0, shrink=0, weight=0),
+    training=dataclasses.replace(STANDARD.training, epochs=46, patience=46),
+)
+
 PRESETS: Mapping[str, Config] = MappingProxyType(
-    {config.preset: config for config in (CLASSIC, STANDARD, SMALL)}
+    {config.preset: config for config in (CLASSIC, STANDARD, SMALL, LARGE)}
 )
 DEFAULT_PRESET = "standard"
 
