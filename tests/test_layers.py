@@ -20,7 +20,7 @@ ROOT = Path(crnn_captcha.__file__).parent
 # A module imports only from rows above its own. Modules of one package may import each other.
 LAYERS = (
     ("errors", "files", "progress", "windows"),
-    ("charset", "patterns", "fingerprints", "duplicates", "streams"),
+    ("charset", "patterns", "fingerprints", "duplicates", "parting", "streams"),
     (
         "images", "stages", "alignment", "automaton", "metrics", "confidence", "protobuf",
         "tables", "styles",

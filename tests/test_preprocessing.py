@@ -83,6 +83,7 @@ def test_a_bad_stage_is_refused(name: str, parameters: dict[str, Any], message: 
         pytest.param("crop_ink", {}, (8, 8), id="no colour to tell ink by"),
         pytest.param("crop_ink", {}, (8, 1), id="no colour in one column"),
         pytest.param("narrow_gaps", {}, (8, 8), id="no colour to tell gaps by"),
+        pytest.param("part_letters", {}, (8, 8), id="no colour to tell letters by"),
         pytest.param("add_ink", {}, (8, 8), id="no colour to add to"),
         pytest.param("clahe", {}, (8, 8, 3), id="not grey"),
         pytest.param("adaptive_threshold", {}, (8, 8, 3), id="not grey either"),

@@ -128,7 +128,8 @@ class Reading:
         for character in self.characters:
             first = character.start * width // time_steps
             last = max(first, -(-character.end * width // time_steps) - 1)
-            span = float(columns[first, 0]), float(columns[last, 1])
+            own = columns[first : last + 1]
+            span = float(own[:, 0].min()), float(own[:, 1].max())
             characters.append(replace(character, columns=span))
         return replace(self, characters=tuple(characters))
 

@@ -13,7 +13,7 @@ from typing import Any
 from crnn_captcha.preprocessing import Pipeline, Stage
 from crnn_captcha.stages import Image, resized_width
 
-CUTTING = ("crop_ink", "narrow_gaps")  # the stages that look at pixels to choose a size
+CUTTING = ("crop_ink", "part_letters", "narrow_gaps")  # look at pixels to choose a size
 
 PIPELINES: Mapping[str, Pipeline] = MappingProxyType(
     {
@@ -31,6 +31,7 @@ PIPELINES: Mapping[str, Pipeline] = MappingProxyType(
         "standard": Pipeline(
             (
                 Stage("crop_ink"),
+                Stage("part_letters"),
                 Stage("narrow_gaps", {"gap": 6}),
                 Stage("add_ink"),
                 Stage("resize_height", {"height": 32, "min_width": 64, "max_width": 640}),
