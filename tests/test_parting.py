@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_images import BLACK, RED, paper
 
-from crnn_captcha.parting import GAP, PAPER, columns_apart, set_apart, split_by_colour
+from crnn_captcha.parting import GAP, MAX_RUNS, PAPER, columns_apart, set_apart, split_by_colour
 from crnn_captcha.preprocessing import Pipeline, Stage
 from crnn_captcha.stages import Image, part_letters, scaled_columns
 
@@ -91,6 +91,19 @@ def test_soft_edges_are_of_their_letter(colour: tuple[int, int, int]) -> None:
 def test_an_image_without_flat_colours_stays() -> None:
     image = np.random.default_rng(0).integers(30, 250, (40, 90, 3)).astype(np.uint8)
     assert part_letters(image) is image
+
+
+def test_an_image_of_many_shades_or_runs_is_no_text() -> None:
+    random = np.random.default_rng(0)
+    photo = random.integers(24, 250, (200, 200, 3)).astype(np.uint8)
+    assert part_letters(photo) is photo
+    pairs = paper(16, 20 * (MAX_RUNS + 1))
+    for left in range(0, pairs.shape[1], 20):
+        pairs[:, left : left + 8] = RED
+        pairs[:, left + 8 : left + 16] = BLUE
+    assert part_letters(pairs) is pairs
+    fewer = pairs[:, 20:].copy()
+    assert part_letters(fewer).shape[1] == fewer.shape[1] + MAX_RUNS * GAP
 
 
 def test_a_dot_goes_with_its_letter() -> None:

@@ -22,7 +22,10 @@ GAP = 6  # columns of paper between letters set apart
 PAPER = 255
 LEAST_PIXELS = 12  # of a letter
 LEAST_SHARE = 0.02  # of a letter, of the square of the image's height
-MAX_COLOURS = 12  # of letters that touch; what has more isn't text in flat colours
+# What has more isn't a line of text in flat colours, and may take long to look at.
+MAX_RUNS = 64  # of columns with letters that touch
+MAX_COLOURS = 12  # of letters that touch
+MAX_SHADES = 16_384  # in such a run: 256 for each colour, and what is mixed of two
 ROUNDING = 3.0  # how far a pixel lies from its colour's line: as rounded numbers do,
 SPREAD = 0.07  # and such a share of its distance from white
 WHOLE = 0.3  # a part of a letter as large as this share of the largest is no speck
@@ -58,9 +61,12 @@ def split_by_colour(image: Image, ink: Ink) -> list[Piece]:
         Pieces of the image in their order, which cover all columns, some of them twice where
         letters share them. Empty where no letters have to be set apart.
     """
+    runs = _mixed_runs(image, ink)
+    if len(runs) > MAX_RUNS:
+        return []
     pieces: list[Piece] = []
     done = 0
-    for first, end in _mixed_runs(image, ink):
+    for first, end in runs:
         owners = _owners(image[:, first:end], ink[:, first:end])
         if owners is not None:
             pieces.append(Piece(done, first))
@@ -163,6 +169,8 @@ def _owners(image: Image, ink: Ink) -> Owners | None:
 def _colours(pixels: NDArray[np.uint8], least: float) -> NDArray[np.int32]:
     """The number of each pixel's colour, counted from 1; 0 where it is none of a letter.
 
+    All are 0 where there are too many.
+
     Args:
         pixels: RGB (pixels, 3).
         least: pixels that a letter has.
@@ -174,6 +182,8 @@ def _colours(pixels: NDArray[np.uint8], least: float) -> NDArray[np.int32]:
     codes, of_pixel, counts = np.unique(
         red << 16 | green << 8 | blue, return_inverse=True, return_counts=True
     )
+    if len(codes) > MAX_SHADES:
+        return np.zeros(len(pixels), np.int32)
     from_white = PAPER - np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
     from_white = from_white.astype(np.float64)  # (colours, 3)
     distance = np.sqrt((from_white**2).sum(axis=1))
@@ -191,7 +201,7 @@ def _colours(pixels: NDArray[np.uint8], least: float) -> NDArray[np.int32]:
             number += 1
             numbers[fits] = number
         left[fits] = 0
-    return np.zeros_like(numbers[of_pixel])  # not flat colours
+    return np.zeros(len(pixels), np.int32)
 
 
 def _compact(shown: Ink) -> NDArray[np.bool_]:
