@@ -73,6 +73,16 @@ def test_letters_that_stand_apart_stay() -> None:
     assert part_letters(image) is image
 
 
+@pytest.mark.parametrize(("black", "paper_level"), [(0, 256), (256, 0), (0, 0), (256, 256)])
+def test_any_idea_of_ink_will_do(black: int, paper_level: int) -> None:
+    half = paper(40, 60)
+    half[:, 30:] = RED
+    for image in (paper(40, 60), half, np.zeros((40, 60, 3), np.uint8)):
+        apart = part_letters(image, black=black, paper=paper_level)
+        shown = is_colour(apart, RED).sum(), is_colour(apart, BLACK).sum()
+        assert shown == (is_colour(image, RED).sum(), is_colour(image, BLACK).sum())
+
+
 def test_letters_of_one_colour_cannot_be_told_apart() -> None:
     image = paper(40, 100)
     image[10:30, 10:30] = image[5:25, 28:50] = RED

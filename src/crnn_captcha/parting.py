@@ -115,7 +115,7 @@ def _mixed_runs(image: Image, ink: Ink) -> list[tuple[int, int]]:
     farthest = np.maximum.reduceat(distance, starts)
     seeds = np.flatnonzero(distance == np.repeat(farthest, sizes))
     seeds = seeds[np.searchsorted(seeds, starts)]  # the first of each run
-    directions = from_white[seeds] / np.sqrt(farthest)[:, None]
+    directions = from_white[seeds] / np.sqrt(np.maximum(farthest, 1))[:, None]
     along = np.einsum("pc,pc->p", from_white, np.repeat(directions, sizes, axis=0))
     others = distance - along**2 > (ROUNDING + SPREAD * along) ** 2
     mixed = np.add.reduceat(others, starts, dtype=np.int64) >= _least(len(ink))
@@ -194,7 +194,7 @@ def _colours(pixels: NDArray[np.uint8], least: float) -> NDArray[np.int32]:
         if left.sum() < least:
             return numbers[of_pixel]
         seed = int(np.argmax(left * distance))
-        along = from_white @ (from_white[seed] / distance[seed])
+        along = from_white @ (from_white[seed] / max(distance[seed], 1))
         beside = np.sqrt(np.maximum(distance**2 - along**2, 0))
         fits = (left > 0) & (beside <= ROUNDING + SPREAD * along)
         if left[fits].sum() >= least:
