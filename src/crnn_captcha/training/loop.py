@@ -16,6 +16,7 @@ from crnn_captcha.batches import Batches
 from crnn_captcha.corrections import Corrections
 from crnn_captcha.errors import MissingExtraError, RunError
 from crnn_captcha.progress import say
+from crnn_captcha.training import precision
 from crnn_captcha.training.config import AugmentationConfig, Config, check_starts_from
 from crnn_captcha.training.epochs import Epochs
 from crnn_captcha.training.export import export
@@ -171,6 +172,8 @@ def train(
             f"{len(prepared.validation.samples)} to validate with, {len(characters)} characters, "
             f"{networks.reader.count_params():,} weights."
         )
+        if config.training.mixed_precision and (warning := precision.warning()):
+            say(warning)
     if not goes_on:
         _start(epochs, base)
     reason, interrupted = epochs.run()
@@ -234,11 +237,8 @@ def build_networks(config: Config, num_classes: int, steps_per_epoch: int) -> Ne
     keras.utils.set_random_seed(config.seed)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    policy = "float32"
-    if config.training.mixed_precision:
-        on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        policy = "mixed_float16" if on_gpu else "mixed_bfloat16"
-    keras.config.set_dtype_policy(policy)
+    mixed = config.training.mixed_precision
+    keras.config.set_dtype_policy(precision.mixed_policy() if mixed else "float32")
     with _strategy().scope():
         networks = make_networks(config, num_classes)
         heads = len(networks.learner.outputs)
