@@ -132,10 +132,10 @@ def test_images_are_looked_at_in_order(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, files)
     facts = inspect(dataset)
     assert [image.sample for image in facts.images] == [*dataset.samples("train")][:-1]
-    *sizes, last = inspection_module._visit(
+    *sizes, last = inspection_module.visit(
         dataset,
         dataset.samples("train"),
-        lambda data: int(decode_image(data)[0, 0, 0]),
+        lambda _, data: int(decode_image(data)[0, 0, 0]),
         progress=False,
     )
     assert sizes == list(range(30))

@@ -65,7 +65,11 @@ class Font:
 
 
 def find_fonts(
-    characters: str, folders: Folder | Sequence[Folder] = (), *, installed: bool | None = None
+    characters: str,
+    folders: Folder | Sequence[Folder] = (),
+    *,
+    installed: bool | None = None,
+    incomplete: bool = False,
 ) -> tuple[Font, ...]:
     """The fonts that can draw each of `characters`, and each in its own way.
 
@@ -80,6 +84,7 @@ def find_fonts(
         characters: what has to be drawn.
         folders: look here, at any depth, for .ttf, .otf, .woff and .woff2 files.
         installed: use the installed fonts, too; None uses them where there are no folders.
+        incomplete: a font will do that can draw some of them.
 
     Returns:
         At least one font, ordered by family and style, wherever they are installed.
@@ -109,11 +114,12 @@ def find_fonts(
         try:
             font = _identify(path)
             lacking = font.lacking(characters)
-            alike = font.alike(characters)
+            drawn = "".join(c for c in characters if c not in lacking)
+            alike = font.alike(drawn if incomplete else characters)
         except OSError as error:
             reasons.append(f"{name} can't be opened ({error})")
             continue
-        if lacking:
+        if lacking and not (incomplete and drawn):
             reasons.append(f"{name} lacks '{lacking}'")
         elif alike:
             reasons.append(f"{name} draws '{alike}' alike")

@@ -108,12 +108,10 @@ class Generator:
             FontError: if the style's generator wants a font, and there is none.
         """
         random = np.random.default_rng(key)
-        label = self._label(random)
+        label, by_family = self._label(random)
         style = self.style
         if style.generator == OWN:
-            return Drawn(
-                label, render(lay_out(label, style, random, self._families), style, random)
-            )
+            return Drawn(label, render(lay_out(label, style, random, by_family), style, random))
         width = style.image.width_px.draw(random)
         width += len(label) * style.image.width_per_character_px.draw(random)
         size = max(1, round(width)), style.image.height_px.whole(random)
@@ -123,26 +121,40 @@ class Generator:
     def aspect(self, *key: int) -> float:
         """About how wide the text of a key's image is for its height. Draws nothing."""
         random = np.random.default_rng(key)
-        label = self._label(random)
+        label, by_family = self._label(random)
         if self.style.generator != OWN:
             return float(len(label))
-        return lay_out(label, self.style, random, self._families).aspect
+        return lay_out(label, self.style, random, by_family).aspect
 
     def label(self, *key: int) -> str:
         """What the image of a key says. Draws nothing."""
-        return self._label(np.random.default_rng(key))
+        return self._label(np.random.default_rng(key))[0]
 
-    def _label(self, random: np.random.Generator) -> str:
-        length = int(random.integers(self.style.min_length, self.style.max_length, endpoint=True))
+    def _label(self, random: np.random.Generator) -> tuple[str, Sequence[Sequence[Font]]]:
+        """A label, and the families that it can be drawn in."""
+        by_family: Sequence[Sequence[Font]] = self._families
         characters = self.style.charset.characters
-        return "".join(characters[i] for i in random.integers(len(characters), size=length))
+        if self.style.fonts.incomplete:
+            family = by_family[int(random.integers(len(by_family)))]
+            font = family[int(random.integers(len(family)))]
+            by_family = [[font]]
+            lacking = font.lacking(characters)
+            characters = "".join(c for c in characters if c not in lacking)
+        length = int(random.integers(self.style.min_length, self.style.max_length, endpoint=True))
+        label = "".join(characters[i] for i in random.integers(len(characters), size=length))
+        return label, by_family
 
     def _fonts(self) -> Sequence[Font]:
         style = self.style
         if style.generator != OWN and not style.fonts.installed and not style.fonts.folders:
             return ()  # that generator's own
-        characters, folders = style.charset.characters, style.fonts.folders
-        return find_fonts(characters, folders, installed=style.fonts.installed)
+        fonts = style.fonts
+        return find_fonts(
+            style.charset.characters,
+            fonts.folders,
+            installed=fonts.installed,
+            incomplete=fonts.incomplete,
+        )
 
 
 def generate(

@@ -122,14 +122,14 @@ def inspect(
         PreprocessingError: if the pipeline can't take a colour image.
     """
 
-    def look(data: bytes) -> _Seen:
+    def look(_: Sample, data: bytes) -> _Seen:
         image = decode_image(data)
         height, width, _ = image.shape
         kept = width_kept(pipeline, image)
         return _Seen(width, height, describe(data), fingerprint(image), kept)
 
     located = [(split, sample) for split in SPLITS for sample in dataset.splits[split]]
-    looked = _visit(dataset, [sample for _, sample in located], look, progress=progress)
+    looked = visit(dataset, [sample for _, sample in located], look, progress=progress)
     images, fingerprints = [], []
     for (split, sample), seen in zip(located, looked, strict=True):
         if not isinstance(seen, BrokenImage):
@@ -198,18 +198,28 @@ def _alike(fingerprints: Sequence[Fingerprint], same: Sequence[Sequence[int]]) -
     ]
 
 
-def _visit(
+def visit(
     dataset: Dataset,
     samples: Sequence[Sample],
-    look: Callable[[bytes], T],
+    look: Callable[[Sample, bytes], T],
     *,
-    progress: bool,
+    progress: bool = False,
 ) -> tuple[T | BrokenImage, ...]:
-    """What `look` makes of each file, in the order of `samples`, or why it can't be read."""
+    """Looks at the file of each sample, several at a time.
+
+    Args:
+        dataset: the data.
+        samples: of it.
+        look: takes a sample and the bytes of its file; called by several threads.
+        progress: whether to show a progress bar on standard error, if that is a terminal.
+
+    Returns:
+        What `look` makes of each, in the order of `samples`, or why it can't be read.
+    """
 
     def look_at(sample: Sample) -> T | BrokenImage:
         try:
-            return look(dataset.read(sample))
+            return look(sample, dataset.read(sample))
         except (DatasetError, ImageError) as error:
             return BrokenImage(sample.name, str(error))
 

@@ -97,12 +97,24 @@ class FontStyle:
         folders: where font files (.ttf, .otf, .woff, .woff2) lie, at any depth; relative to the
             style's file.
         installed: also draw with the fonts of installed packages.
+        incomplete: also draw with fonts that lack characters: their labels have none of those.
         per_letter: each letter has a font of its own, not each image.
+
+    Raises:
+        ConfigError: if each letter has a font of its own, and one may lack it.
     """
 
     folders: tuple[str, ...] = ()
     installed: bool = True
+    incomplete: bool = False
     per_letter: bool = False
+
+    def __post_init__(self) -> None:
+        if self.incomplete and self.per_letter:
+            raise ConfigError(
+                "fonts.incomplete needs one font for all of a label, which has no character that "
+                "the font lacks. Received: fonts.per_letter as well. Leave one of them out."
+            )
 
 
 @dataclass(frozen=True)
@@ -270,6 +282,11 @@ class Style:
             raise ConfigError(
                 f"Labels have 1 to {MAX_LENGTH} characters, the shortest no more than the longest. "
                 f"Received: {self.min_length} to {self.max_length}."
+            )
+        if self.generator != OWN and self.fonts.incomplete:
+            raise ConfigError(
+                "fonts.incomplete is for the generator of this package. "
+                f"Received: the generator '{self.generator}'. Leave one of them out."
             )
         _check(self, "")
         for name in ("image", "letters", "effects", "background", "lines", "dots"):

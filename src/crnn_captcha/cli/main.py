@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "compare": "Train several configurations side by side.",
         "check": "Look for what would spoil a training.",
         "generate": "Draw labelled CAPTCHAs.",
+        "fonts": "Recover the fonts of labelled images, to draw more.",
         "export": "Write a run's best model as one file.",
     }
 )  # in the order that a newcomer needs them; each is cli/NAME.py

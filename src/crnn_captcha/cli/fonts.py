@@ -1,0 +1,75 @@
+"""`crnn-captcha fonts`: recovers the fonts that labelled images are drawn in."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from crnn_captcha.recovery import Recovery
+
+SHOWN_BROKEN = 3
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--out", default=Path("runs", "fonts"), show_default=True, metavar="DIR",
+              type=click.Path(path_type=Path), help="An empty or a new folder.")  # fmt: skip
+@click.option("--validation-fraction", default=0.1, show_default=True, type=click.FloatRange(0, 1),
+              help="Of train, cut out before: as data.validation_fraction of the training that "
+              "is to draw with these fonts.")  # fmt: skip
+@click.option("--split-seed", default=0, show_default=True, type=click.IntRange(min=0),
+              help="Of that cut: as data.split_seed of that training.")  # fmt: skip
+def fonts(data: Path, out: Path, validation_fraction: float, split_seed: int) -> None:
+    """Recover the fonts that the train images of DATA, a zip, a folder or a CSV, are drawn in.
+
+    Images of one font are found by the shapes of their letters. The best letter of each kind is
+    drawn into a font file. A training that draws its own texts in these fonts sees each of them
+    far more often, and learns to tell what looks alike: o from 0 in this one.
+
+    Into DIR go the fonts (.ttf), a style that draws with them (style.toml), a picture of them
+    (fonts.png), and which image is in which font (fonts.csv). Letters have to be of flat colours
+    on white, most of them apart and upright. Test images are never looked at, validation images
+    neither.
+    """
+    from crnn_captcha import font_files, recovery
+    from crnn_captcha.dataset import open_dataset
+    from crnn_captcha.errors import DatasetError
+    from crnn_captcha.files import write_bytes, write_text
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DatasetError(
+            "Fonts go into an empty or a new folder, so that nothing is overwritten. "
+            f"Received: {out}. Name another one, or remove it."
+        )
+    dataset = open_dataset(data, validation_fraction=validation_fraction, seed=split_seed)
+    found = recovery.recover_fonts(dataset, dataset.samples("train"), progress=True)
+    files = {font.name: font_files.font_file(font.glyphs, font.name) for font in found.fonts}
+    for name, content in files.items():
+        write_bytes(out / f"{name}.ttf", content)
+    characters = "".join(sorted({c for font in found.fonts for c in font.glyphs}))
+    write_bytes(out / "fonts.png", font_files.sheet(files, characters))
+    write_text(out / "fonts.csv", recovery.table(found))
+    write_text(out / "style.toml", recovery.style_file(found))
+    _say(found, data, out, len(characters))
+
+
+def _say(found: Recovery, data: Path, out: Path, characters: int) -> None:
+    for broken in found.broken[:SHOWN_BROKEN]:
+        click.echo(f"Left out: {broken.reason}", err=True)
+    if len(found.broken) > SHOWN_BROKEN:
+        click.echo(f"Left out, too: {len(found.broken) - SHOWN_BROKEN:,} more.", err=True)
+    held = sum(len(font.images) for font in found.fonts)
+    mean = sum(len(font.glyphs) for font in found.fonts) / len(found.fonts)
+    click.echo(
+        f"Recovered {len(found.fonts):,} fonts from {held:,} of {len(found.samples):,} images, "
+        f"with {mean:.1f} of {characters} characters on average. Letters stand apart in "
+        f"{found.apart:,}; those in no font are turned, or of a font that is met seldom."
+    )
+    shown, style = (click.format_filename(path) for path in (out / "fonts.png", out / "style.toml"))
+    count = len(found.samples)
+    train = f"crnn-captcha train {shlex.quote(str(data))} --synthetic {shlex.quote(style)}:{count}"
+    click.echo(f"Look at them: {shown}. Next: {train} --out runs/fonts-learned")

@@ -1,0 +1,138 @@
+"""Recovered letters -> a TrueType font, and a picture of several fonts."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from crnn_captcha.errors import MissingExtraError
+from crnn_captcha.fonts import UNMAPPED
+from crnn_captcha.recovery import RecoveredGlyph
+from crnn_captcha.typefaces import LetterShape
+
+UNITS_PER_EM = 1000
+TALLEST_UNITS = 700  # of the font's tallest letter above the line
+BEARING_UNITS = 40  # of room on each side of a letter
+OVERSAMPLING = 8  # outlines are followed at so many points a pixel
+OUTLINE_ERROR_PX = 0.06  # by which a straight piece of an outline may miss it
+LEAST_AREA_PX = 1.0  # of a part of a letter, or of a hole in it
+REPAIR_PX = 2  # how far around what a line hides ink is looked for
+SHEET_ROW_PX = 40  # of the picture of all fonts
+SHEET_FONT_PX = 32
+SHEET_COLUMN_PX = 34
+SHEET_NAME_PX = 60
+
+
+def font_file(glyphs: Mapping[str, RecoveredGlyph], family: str) -> bytes:
+    """A TrueType font of recovered glyphs; other characters have an empty box.
+
+    The same glyphs give the same bytes.
+
+    Args:
+        glyphs: by the character that each stands for.
+        family: the font's name.
+
+    Raises:
+        MissingExtraError: if fontTools isn't installed.
+    """
+    try:
+        from fontTools.fontBuilder import FontBuilder
+        from fontTools.pens.ttGlyphPen import TTGlyphPen
+    except ImportError as error:
+        raise MissingExtraError("Writing fonts", "generate") from error
+    names = {character: f"u{ord(character):04X}" for character in sorted(glyphs)}
+    outlines = {".notdef": [_box()]}
+    outlines |= {names[character]: _outlines(glyphs[character]) for character in names}
+    drawn, metrics = {}, {}
+    for name, polygons in outlines.items():
+        pen = TTGlyphPen(None)
+        for polygon in polygons:
+            pen.moveTo(tuple(polygon[0]))
+            for point in polygon[1:]:
+                pen.lineTo(tuple(point))
+            pen.closePath()
+        drawn[name] = pen.glyph()
+        width = max((int(p[:, 0].max()) for p in polygons), default=0)
+        metrics[name] = (width + BEARING_UNITS, BEARING_UNITS)
+    builder = FontBuilder(UNITS_PER_EM, isTTF=True)
+    builder.setupGlyphOrder(list(outlines))
+    builder.setupCharacterMap({ord(character): name for character, name in names.items()})
+    builder.setupGlyf(drawn)
+    builder.setupHorizontalMetrics(metrics)
+    builder.setupHorizontalHeader(ascent=UNITS_PER_EM, descent=-UNITS_PER_EM // 2)
+    builder.setupNameTable({"familyName": family, "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.updateHead(created=0, modified=0)
+    builder.font.recalcTimestamp = False
+    buffer = io.BytesIO()
+    builder.save(buffer)
+    return buffer.getvalue()
+
+
+def sheet(fonts: Mapping[str, bytes], characters: str) -> bytes:
+    """A picture of fonts, as PNG: a row for each, with those of the characters that it has.
+
+    Args:
+        fonts: files of them, by their names.
+        characters: in the order that they are shown in.
+    """
+    width = SHEET_NAME_PX + SHEET_COLUMN_PX * len(characters)
+    picture = Image.new("L", (width, SHEET_ROW_PX * len(fonts)), 255)
+    drawing = ImageDraw.Draw(picture)
+    for row, (name, data) in enumerate(fonts.items()):
+        base = SHEET_ROW_PX * row + SHEET_FONT_PX - 4
+        drawing.text((4, base), name, 96, anchor="ls")
+        font = ImageFont.truetype(io.BytesIO(data), SHEET_FONT_PX)
+        missing = font.getmask(UNMAPPED)
+        for column, character in enumerate(characters):
+            mask = font.getmask(character)
+            if bytes(mask) != bytes(missing) or mask.size != missing.size:
+                x = SHEET_NAME_PX + SHEET_COLUMN_PX * column
+                drawing.text((x, base), character, 0, font, anchor="ls")
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _outlines(glyph: RecoveredGlyph) -> list[NDArray[np.int64]]:
+    """Polygons in units of the font, int (points, 2), y upwards; holes run the other way round."""
+    letter = glyph.letter
+    coverage = _repaired(letter)
+    padded = cv2.copyMakeBorder(coverage, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    scale = OVERSAMPLING
+    large = cv2.resize(padded, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    found, _ = cv2.findContours(
+        (large > 0.5).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+    )
+    polygons = []
+    for contour in found:
+        if cv2.contourArea(contour) < LEAST_AREA_PX * scale**2:
+            continue
+        points = cv2.approxPolyDP(contour, OUTLINE_ERROR_PX * scale, True)[:, 0]
+        pixels = (points + 0.5) / scale - 1  # of the letter's box, from its upper left corner
+        x = pixels[:, 0]
+        y = letter.height - pixels[:, 1] - glyph.drop_px
+        units = np.rint(np.stack([x, y], axis=1) * glyph.scale * TALLEST_UNITS).astype(int)
+        units[:, 0] += BEARING_UNITS
+        if len(units) > 2:
+            polygons.append(units)
+    return polygons
+
+
+def _repaired(letter: LetterShape) -> NDArray[np.float32]:
+    """A letter's coverage, what a line hides filled in from around it."""
+    if not letter.hidden.any():
+        return letter.coverage
+    levels = np.rint(letter.coverage * 255).astype(np.uint8)
+    filled = cv2.inpaint(levels, letter.hidden.astype(np.uint8), REPAIR_PX, cv2.INPAINT_TELEA)
+    return np.asarray(filled / 255, np.float32)
+
+
+def _box() -> NDArray[np.int64]:
+    return np.array([[50, 0], [50, TALLEST_UNITS], [450, TALLEST_UNITS], [450, 0]])

@@ -1,0 +1,257 @@
+"""A data set's own fonts: letters of images that are drawn in one font -> a font file.
+
+    images of one font ─ their sizes and lines ─ the best letter of each kind ─ its outline ─ .ttf
+
+What was learned to read from 20 images of a font is then learned from as many as are drawn with
+it: other texts, sizes, turns, colours and lines. Each character looks as the labels say, also
+where a font has a capital, a sign or nothing but a box for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crnn_captcha.dataset import BrokenImage, Dataset, Sample
+from crnn_captcha.errors import FontError
+from crnn_captcha.images import decode_image
+from crnn_captcha.inspection import visit
+from crnn_captcha.typefaces import (
+    LetterShape,
+    cut_letters,
+    group_by_font,
+    likeness,
+    proportion_of,
+    shape_of,
+)
+
+MAX_IMAGES = 10_000  # that are compared with each other: memory grows with the square
+LEAST_IMAGES = 4  # of a font; fewer may be alike by chance
+LEAST_CHARACTERS = 8
+OUTLIER = 0.8  # a letter that is less like others of its kind is turned, or ill cut
+ROUNDS = 8  # of fitting sizes and lines to each other
+# Letters look as they are recovered: no capitals for small letters, nothing bolder or slanted.
+STYLE = """\
+# Texts in the fonts of a data set, under the lines and in the colours of the style they start from.
+base = "coloured-lines"
+charset = {charset}
+min_length = {min_length}
+max_length = {max_length}
+capitals = 0
+
+[fonts]
+folders = ["."]
+installed = false
+incomplete = true
+
+[letters]
+stretch = 1
+slant_deg = 0
+weight = 0
+
+[effects]
+outlined = 0
+shadowed = 0
+boxed = 0
+rough = 0
+striped = 0
+pixelated = 0
+wavy = 0
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class RecoveredGlyph:
+    """The best letter of its kind.
+
+    Attributes:
+        letter: as it stands in its image.
+        scale: of that image's pixels, if the font's tallest letter is to be 1 above the line.
+        drop_px: how far it ends below the line that letters stand on; negative: above it.
+    """
+
+    letter: LetterShape
+    scale: float
+    drop_px: float
+
+
+@dataclass(frozen=True, eq=False)
+class RecoveredFont:
+    """A font that several images are drawn in.
+
+    Attributes:
+        name: `font-001` is that of most images.
+        glyphs: by their character.
+        images: names of the images that are drawn in it.
+    """
+
+    name: str
+    glyphs: Mapping[str, RecoveredGlyph]
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What was found in a data set.
+
+    Attributes:
+        fonts: those of most images first.
+        samples: that were looked at.
+        apart: how many of them have letters that stand apart.
+        broken: images that can't be read.
+    """
+
+    fonts: tuple[RecoveredFont, ...]
+    samples: tuple[Sample, ...]
+    apart: int
+    broken: tuple[BrokenImage, ...]
+
+
+def recover_fonts(
+    dataset: Dataset, samples: Sequence[Sample], *, progress: bool = False
+) -> Recovery:
+    """The fonts that labelled images are drawn in.
+
+    Args:
+        dataset: the data.
+        samples: of it. Of more than `MAX_IMAGES`, every second, third and so on.
+        progress: whether to show a progress bar on standard error, if that is a terminal.
+
+    Raises:
+        FontError: if no font was found.
+    """
+
+    def look(sample: Sample, data: bytes) -> list[LetterShape]:
+        return cut_letters(decode_image(data), sample.label)
+
+    samples = samples[:: -(-len(samples) // MAX_IMAGES) or 1]
+    looked = visit(dataset, samples, look, progress=progress)
+    found = [
+        (sample.name, letters)
+        for sample, letters in zip(samples, looked, strict=True)
+        if letters and not isinstance(letters, BrokenImage)
+    ]
+    fonts: list[RecoveredFont] = []
+    for group in group_by_font([letters for _, letters in found]):
+        if len(group) < LEAST_IMAGES:
+            break  # the largest come first
+        glyphs = recover_glyphs([found[index][1] for index in group])
+        if len(glyphs) >= LEAST_CHARACTERS:
+            names = tuple(found[index][0] for index in group)
+            fonts.append(RecoveredFont(f"font-{len(fonts) + 1:03d}", glyphs, names))
+    if not fonts:
+        raise FontError(
+            f"A font is recovered from at least {LEAST_IMAGES} images whose letters stand apart "
+            f"and have flat colours on white. Received: {len(samples):,} images, letters stand "
+            f"apart in {len(found):,}, and no {LEAST_IMAGES} of these are of one font."
+        )
+    broken = tuple(seen for seen in looked if isinstance(seen, BrokenImage))
+    return Recovery(tuple(fonts), tuple(samples), len(found), broken)
+
+
+def recover_glyphs(images: Sequence[Sequence[LetterShape]]) -> dict[str, RecoveredGlyph]:
+    """The letters of a font, from images that are drawn in it.
+
+    Of each kind the largest is taken of those that are like the others and that no line hides.
+
+    Args:
+        images: the letters of each, at least one image with at least one letter.
+
+    Returns:
+        A glyph for each character that stands in one of the images.
+    """
+    sizes, drops = _fitted(images)
+    found: dict[str, list[tuple[int, LetterShape]]] = {}
+    for index, shapes in enumerate(images):
+        for letter in shapes:
+            found.setdefault(letter.character, []).append((index, letter))
+    chosen: dict[str, tuple[int, LetterShape]] = {}
+    for character, letters in sorted(found.items()):
+        typical = _typical([letter for _, letter in letters])
+        chosen[character] = max(
+            (letters[i] for i in typical),
+            key=lambda pair: sizes[pair[0]] * (1 - pair[1].hidden_share) ** 3,
+        )
+    rises = [
+        (letter.height - drops[character] * sizes[index]) / sizes[index]
+        for character, (index, letter) in chosen.items()
+    ]
+    tallest = max(*rises, *(letter.height / sizes[i] / 2 for i, letter in chosen.values()))
+    return {
+        character: RecoveredGlyph(
+            letter, 1 / (tallest * sizes[index]), drops[character] * sizes[index]
+        )
+        for character, (index, letter) in chosen.items()
+    }
+
+
+def style_file(recovery: Recovery) -> str:
+    """A style, as TOML, that draws labels like those of the data with the fonts beside it."""
+    labels = [sample.label for sample in recovery.samples]
+    charset = "".join(sorted(set().union(*labels)))
+    lengths = [len(label) for label in labels]
+    return STYLE.format(
+        charset=json.dumps(charset), min_length=min(lengths), max_length=max(lengths)
+    )
+
+
+def table(recovery: Recovery) -> str:
+    """Which image is drawn in which font, as CSV with the columns `image` and `font`."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("image", "font"))
+    writer.writerows(sorted((image, font.name) for font in recovery.fonts for image in font.images))
+    return text.getvalue()
+
+
+def _fitted(
+    images: Sequence[Sequence[LetterShape]],
+) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """Sizes of images, and how far below its line a letter of each kind ends at size 1.
+
+    A letter's height is its image's size times one of its kind, and it ends as far below its
+    image's line as its kind does, times that size. Medians of each are taken in turn.
+    """
+    owners, kinds, letters = [], [], []
+    characters = sorted({letter.character for shapes in images for letter in shapes})
+    for index, shapes in enumerate(images):
+        for letter in shapes:
+            owners.append(index)
+            kinds.append(characters.index(letter.character))
+            letters.append(letter)
+    image, kind = np.array(owners), np.array(kinds)
+    heights = np.log([letter.height for letter in letters])
+    bottoms = np.array([letter.bottom for letter in letters], np.float64)
+    size, height = np.zeros(len(images)), np.zeros(len(characters))
+    line, drop = np.zeros(len(images)), np.zeros(len(characters))
+    for _ in range(ROUNDS):
+        height = _medians(heights - size[image], kind, len(characters))
+        size = _medians(heights - height[kind], image, len(images))
+        size -= np.median(size)
+    scale = np.exp(size)
+    for _ in range(ROUNDS):
+        line = _medians(bottoms - scale[image] * drop[kind], image, len(images))
+        drop = _medians((bottoms - line[image]) / scale[image], kind, len(characters))
+        drop -= np.median(drop)
+    return scale, dict(zip(characters, drop.tolist(), strict=True))
+
+
+def _medians(
+    values: NDArray[np.float64], groups: NDArray[np.int64], count: int
+) -> NDArray[np.float64]:
+    """The median of each group's values; 0 where it has none."""
+    return np.array([np.median(v) if (v := values[groups == g]).size else 0 for g in range(count)])
+
+
+def _typical(letters: Sequence[LetterShape]) -> list[int]:
+    """Which letters of a kind are like the one that is most like all others."""
+    shapes = np.stack([shape_of(letter) for letter in letters])
+    alike = likeness(shapes, np.array([proportion_of(letter) for letter in letters], np.float32))
+    middle = int(np.median(alike, axis=1).argmax())
+    return np.flatnonzero(alike[middle] > OUTLIER).tolist() or [middle]

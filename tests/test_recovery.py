@@ -1,0 +1,198 @@
+"""Fonts are recovered from images that are drawn in them, and can be drawn with."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import ImageFont
+
+from crnn_captcha.charset import Charset
+from crnn_captcha.dataset import Dataset, open_dataset
+from crnn_captcha.drawing import draw
+from crnn_captcha.errors import ConfigError, FontError
+from crnn_captcha.files import write_bytes
+from crnn_captcha.font_files import font_file, sheet
+from crnn_captcha.fonts import Font, find_fonts
+from crnn_captcha.generator import Generator, png_of
+from crnn_captcha.images import decode_image
+from crnn_captcha.recovery import recover_fonts, recover_glyphs, style_file, table
+from crnn_captcha.style_files import load_style
+from crnn_captcha.styles import FontStyle, ImageStyle, LetterStyle, Range, Style
+from crnn_captcha.typefaces import LetterShape, cut_letters
+
+CHARACTERS = "abdegkmopqrsxz"
+BUILT_IN = Font("Aileron", "Regular", None)
+STYLE = Style(
+    charset=Charset(CHARACTERS),
+    image=ImageStyle(width_per_character_px=Range.of(60)),
+    letters=LetterStyle(height_px=Range.of(24, 34), gap_px=Range.of(8), rgb=Range.of(40, 200)),
+)
+
+
+def _image(label: str, seed: int, style: Style = STYLE) -> NDArray[np.uint8]:
+    return draw(label, style, np.random.default_rng(seed), [BUILT_IN])
+
+
+def _labels(count: int, characters: str = CHARACTERS) -> list[str]:
+    random = np.random.default_rng(0)
+    return ["".join(random.choice(list(characters), 6)) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def letters() -> list[list[LetterShape]]:
+    """Of 24 images of the built-in font."""
+    return [cut_letters(_image(label, i), label) for i, label in enumerate(_labels(24))]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """A data set of one font; a test image and a broken one beside it."""
+    folder = tmp_path / "data"
+    for i, label in enumerate(_labels(20)):
+        split = "test" if i == 0 else "train"
+        write_bytes(folder / split / f"{label}-{i}.png", png_of(_image(label, i)))
+    write_bytes(folder / "train" / "abd-99.png", b"no image")
+    return open_dataset(folder, validation_fraction=0.1)
+
+
+def _inked(font: ImageFont.FreeTypeFont, character: str) -> NDArray[np.float64]:
+    mask = font.getmask(character, mode="L")
+    pixels = np.asarray(mask, np.uint8).reshape(mask.size[::-1]) / 255
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def test_recovered_letters_look_like_those_of_the_font(
+    letters: list[list[LetterShape]], tmp_path: Path
+) -> None:
+    path = tmp_path / "recovered.ttf"
+    path.write_bytes(font_file(recover_glyphs(letters), "recovered"))
+    recovered, original = Font("recovered", "Regular", path).at(100), BUILT_IN.at(100)
+    tall = {name: _inked(font, "d").shape[0] for name, font in (("r", recovered), ("o", original))}
+    for character in CHARACTERS:
+        ours, its = _inked(recovered, character), _inked(original, character)
+        assert ours.shape[0] / tall["r"] == pytest.approx(its.shape[0] / tall["o"], abs=0.05)
+        same_size = cv2.resize(ours, its.shape[::-1], interpolation=cv2.INTER_AREA)
+        both = np.minimum(same_size, its).sum() / np.maximum(same_size, its).sum()
+        assert both > 0.8, character
+
+
+def test_letters_stand_on_one_line(letters: list[list[LetterShape]], tmp_path: Path) -> None:
+    path = tmp_path / "recovered.ttf"
+    path.write_bytes(font_file(recover_glyphs(letters), "recovered"))
+    font = Font("recovered", "Regular", path).at(100)
+    below = {c: font.getbbox(c, anchor="ls")[3] for c in CHARACTERS}
+    assert all(abs(below[c]) <= 3 for c in "abdekmorsxz")
+    assert all(below[c] > 10 for c in "gpq")
+
+
+def test_a_hole_stays_a_hole(letters: list[list[LetterShape]], tmp_path: Path) -> None:
+    path = tmp_path / "recovered.ttf"
+    path.write_bytes(font_file(recover_glyphs(letters), "recovered"))
+    ring = _inked(Font("recovered", "Regular", path).at(100), "o")
+    height, width = ring.shape
+    assert ring[height // 2, width // 2] == 0
+    assert ring[height // 2].max() == 1
+
+
+def test_the_letter_that_no_line_hides_is_taken(letters: list[list[LetterShape]]) -> None:
+    clean = next(letter for shapes in letters for letter in shapes if letter.character == "o")
+    hidden = np.zeros(clean.coverage.shape, bool)
+    hidden[clean.height // 2] = True
+    crossed = replace(clean, coverage=np.where(hidden, 0, clean.coverage), hidden=hidden)
+    images = [[crossed], [clean], [crossed]]
+    assert recover_glyphs(images)["o"].letter is clean
+
+
+def test_what_a_line_hides_is_filled_in(letters: list[list[LetterShape]], tmp_path: Path) -> None:
+    whole = next(letter for shapes in letters for letter in shapes if letter.character == "o")
+    hidden = np.zeros(whole.coverage.shape, bool)
+    hidden[whole.height // 2] = True
+    crossed = replace(whole, coverage=np.where(hidden, 0, whole.coverage), hidden=hidden)
+    drawn: list[NDArray[np.float64]] = []
+    for letter in (whole, crossed):
+        path = tmp_path / f"{len(drawn)}.ttf"
+        path.write_bytes(font_file(recover_glyphs([[letter]]), "recovered"))
+        drawn.append(_inked(Font("recovered", "Regular", path).at(100), "o"))
+    assert drawn[0].shape == drawn[1].shape
+    assert np.abs(drawn[0] - drawn[1]).mean() < 0.03
+
+
+def test_the_same_glyphs_give_the_same_bytes(letters: list[list[LetterShape]]) -> None:
+    glyphs = recover_glyphs(letters)
+    assert font_file(glyphs, "a") == font_file(dict(reversed(glyphs.items())), "a")
+
+
+def test_a_sheet_has_a_row_for_each_font(letters: list[list[LetterShape]]) -> None:
+    font = font_file(recover_glyphs(letters), "a")
+    one, two = (decode_image(sheet(dict.fromkeys(names, font), "ab1")) for names in ("x", "xy"))
+    assert 2 * one.shape[0] == two.shape[0]
+    column = one.shape[1] - 34
+    assert (one[:, column:] == 255).all()  # there is no 1
+    assert (one[:, column - 34 : column] < 128).any()
+
+
+def test_only_the_samples_that_are_given_are_looked_at(dataset: Dataset) -> None:
+    train = dataset.samples("train")
+    found = recover_fonts(dataset, train)
+    assert found.samples == train
+    images = {name for font in found.fonts for name in font.images}
+    assert images <= {sample.name for sample in train}
+    assert len(images) > 10
+    assert [broken.name for broken in found.broken] == ["train/abd-99.png"]
+    rows = list(csv.DictReader(table(found).splitlines()))
+    assert {row["image"] for row in rows} == images
+    assert {row["font"] for row in rows} == {font.name for font in found.fonts}
+
+
+def test_too_few_images_have_no_font(dataset: Dataset) -> None:
+    with pytest.raises(FontError, match="at least 4 images"):
+        recover_fonts(dataset, dataset.samples("train")[:3])
+
+
+def test_labels_have_only_characters_that_the_font_has(dataset: Dataset, tmp_path: Path) -> None:
+    found = recover_fonts(dataset, dataset.samples("train"))
+    for font in found.fonts:
+        glyphs = {c: glyph for c, glyph in font.glyphs.items() if c not in "bx"}
+        write_bytes(tmp_path / "fonts" / f"{font.name}.ttf", font_file(glyphs, font.name))
+    (tmp_path / "fonts" / "style.toml").write_text(style_file(found))
+    style = load_style(tmp_path / "fonts" / "style.toml")
+    assert set(style.charset.characters) == set(CHARACTERS)
+    assert (style.min_length, style.max_length) == (3, 6)
+    generator = Generator(style)
+    assert [font.family for font in generator.fonts] == [font.name for font in found.fonts]
+    drawn = [generator.draw(0, i) for i in range(60)]
+    assert {len(one.label) for one in drawn} == {3, 4, 5, 6}
+    shown = set("".join(one.label for one in drawn))
+    assert shown <= set(CHARACTERS) - set("bx")
+    assert len(shown) > 8
+    for i, one in enumerate(drawn):
+        assert generator.label(0, i) == one.label
+        assert generator.aspect(0, i) > 0
+        assert (one.image < 250).any()
+
+
+def test_a_font_that_lacks_characters_is_used_only_where_asked_for(
+    letters: list[list[LetterShape]], tmp_path: Path
+) -> None:
+    write_bytes(tmp_path / "some.ttf", font_file(recover_glyphs(letters), "some"))
+    with pytest.raises(FontError, match=r"some\.ttf lacks '1'"):
+        find_fonts("ab1", tmp_path)
+    (font,) = find_fonts("ab1", tmp_path, incomplete=True)
+    assert font.family == "some"
+    assert font.lacking("ab1") == "1"
+    with pytest.raises(FontError, match=r"some\.ttf lacks '123'"):
+        find_fonts("123", tmp_path, incomplete=True)
+
+
+def test_incomplete_fonts_draw_whole_labels() -> None:
+    with pytest.raises(ConfigError, match="one font for all of a label"):
+        FontStyle(incomplete=True, per_letter=True)
+    with pytest.raises(ConfigError, match="generator of this package"):
+        Style(generator="captcha", fonts=FontStyle(incomplete=True))
