@@ -34,9 +34,9 @@ LAYERS = (
         "containers", "suspects",
     ),
     ("effects", "batches", "temperature", "inspection", "corrections", "typefaces"),
-    ("drawing", "bundle", "checks", "recovery"),
-    ("generator", "recognizer", "font_files"),
-    ("synthetic", "evaluation", "diagnosis", "jobs"),
+    ("drawing", "bundle", "checks", "uprights"),
+    ("generator", "recognizer", "recovery"),
+    ("synthetic", "evaluation", "diagnosis", "jobs", "font_files"),
     (PACKAGE,),  # its __init__ gathers the public names
     ("reporting",),
     ("training",),

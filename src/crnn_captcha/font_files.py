@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from crnn_captcha.errors import MissingExtraError
 from crnn_captcha.fonts import UNMAPPED
 from crnn_captcha.recovery import RecoveredGlyph
-from crnn_captcha.typefaces import LetterShape
+from crnn_captcha.typefaces import repaired
 
 UNITS_PER_EM = 1000
 TALLEST_UNITS = 700  # of the font's tallest letter above the line
@@ -21,7 +21,6 @@ BEARING_UNITS = 40  # of room on each side of a letter
 OVERSAMPLING = 8  # outlines are followed at so many points a pixel
 OUTLINE_ERROR_PX = 0.06  # by which a straight piece of an outline may miss it
 LEAST_AREA_PX = 1.0  # of a part of a letter, or of a hole in it
-REPAIR_PX = 2  # how far around what a line hides ink is looked for
 SHEET_ROW_PX = 40  # of the picture of all fonts
 SHEET_FONT_PX = 32
 SHEET_COLUMN_PX = 34
@@ -103,7 +102,7 @@ def sheet(fonts: Mapping[str, bytes], characters: str) -> bytes:
 def _outlines(glyph: RecoveredGlyph) -> list[NDArray[np.int64]]:
     """Polygons in units of the font, int (points, 2), y upwards; holes run the other way round."""
     letter = glyph.letter
-    coverage = _repaired(letter)
+    coverage = repaired(letter)
     padded = cv2.copyMakeBorder(coverage, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     scale = OVERSAMPLING
     large = cv2.resize(padded, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
@@ -123,15 +122,6 @@ def _outlines(glyph: RecoveredGlyph) -> list[NDArray[np.int64]]:
         if len(units) > 2:
             polygons.append(units)
     return polygons
-
-
-def _repaired(letter: LetterShape) -> NDArray[np.float32]:
-    """A letter's coverage, what a line hides filled in from around it."""
-    if not letter.hidden.any():
-        return letter.coverage
-    levels = np.rint(letter.coverage * 255).astype(np.uint8)
-    filled = cv2.inpaint(levels, letter.hidden.astype(np.uint8), REPAIR_PX, cv2.INPAINT_TELEA)
-    return np.asarray(filled / 255, np.float32)
 
 
 def _box() -> NDArray[np.int64]:

@@ -30,6 +30,7 @@ from crnn_captcha.typefaces import (
     proportion_of,
     shape_of,
 )
+from crnn_captcha.uprights import turn_back
 
 MAX_IMAGES = 10_000  # that are compared with each other: memory grows with the square
 LEAST_IMAGES = 4  # of a font; fewer may be alike by chance
@@ -137,13 +138,18 @@ def recover_fonts(
         for sample, letters in zip(samples, looked, strict=True)
         if letters and not isinstance(letters, BrokenImage)
     ]
+    groups = [g for g in group_by_font([v for _, v in found]) if len(g) >= LEAST_IMAGES]
+    members = [[found[index] for index in group] for group in groups]
+    held = {index for group in groups for index in group}
+    rest = [pair for index, pair in enumerate(found) if index not in held]
+    known = [_letters_of(recover_glyphs([letters for _, letters in group])) for group in members]
+    for upright in turn_back([letters for _, letters in rest], known):
+        members[upright.font].append((rest[upright.image][0], upright.letters))
     fonts: list[RecoveredFont] = []
-    for group in group_by_font([letters for _, letters in found]):
-        if len(group) < LEAST_IMAGES:
-            break  # the largest come first
-        glyphs = recover_glyphs([found[index][1] for index in group])
+    for group in sorted(members, key=lambda group: (-len(group), group[0][0])):
+        glyphs = recover_glyphs([letters for _, letters in group])
         if len(glyphs) >= LEAST_CHARACTERS:
-            names = tuple(found[index][0] for index in group)
+            names = tuple(name for name, _ in group)
             fonts.append(RecoveredFont(f"font-{len(fonts) + 1:03d}", glyphs, names))
     if not fonts:
         raise FontError(
@@ -155,10 +161,15 @@ def recover_fonts(
     return Recovery(tuple(fonts), tuple(samples), len(found), broken)
 
 
+def _letters_of(glyphs: Mapping[str, RecoveredGlyph]) -> dict[str, LetterShape]:
+    return {character: glyph.letter for character, glyph in glyphs.items()}
+
+
 def recover_glyphs(images: Sequence[Sequence[LetterShape]]) -> dict[str, RecoveredGlyph]:
     """The letters of a font, from images that are drawn in it.
 
-    Of each kind the largest is taken of those that are like the others and that no line hides.
+    Of each kind the largest is taken of those that are like the others and that no line hides, one
+    that was turned only where there is no other.
 
     Args:
         images: the letters of each, at least one image with at least one letter.
@@ -176,7 +187,10 @@ def recover_glyphs(images: Sequence[Sequence[LetterShape]]) -> dict[str, Recover
         typical = _typical([letter for _, letter in letters])
         chosen[character] = max(
             (letters[i] for i in typical),
-            key=lambda pair: sizes[pair[0]] * (1 - pair[1].hidden_share) ** 3,
+            key=lambda pair: (
+                not pair[1].turned,
+                sizes[pair[0]] * (1 - pair[1].hidden_share) ** 3,
+            ),
         )
     rises = [
         (letter.height - drops[character] * sizes[index]) / sizes[index]

@@ -6,7 +6,7 @@
 A generator of text CAPTCHAs has some hundreds of fonts, and meets each of them again and again. In
 images of one font, letters of a kind have one shape at any size, one letter is as many times as
 high as another, and all stand on one line. Letters that are turned are like no others: their
-images stay alone.
+images stay alone here, and `uprights` takes them up.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ SEEN = 0.3  # of full ink: what is paler is no part of a letter's box
 LEAST_PIXELS = 4  # of a letter
 HIDDEN = 0.25  # letters whose box lines hide more of aren't compared
 SHAPE_PX = 24  # shapes are compared at this width and height,
+REPAIR_PX = 2  # how far around what a line hides ink is looked for
 BLUR_PX = 0.8  # blurred by so much, so that half a pixel counts little
 PROPORTION = 0.5  # what a difference in log(width / height) takes away from a likeness
 
@@ -57,12 +58,14 @@ class LetterShape:
         coverage: how much of each pixel is ink, float32 (height, width), cut to its box.
         hidden: where a line lies over it, bool (height, width).
         bottom: where it ends, in rows of its image.
+        turned: whether it was turned in its image, and is upright here.
     """
 
     character: str
     coverage: Coverage
     hidden: NDArray[np.bool_]
     bottom: int
+    turned: bool = False
 
     @property
     def height(self) -> int:
@@ -150,6 +153,15 @@ def proportion_of(letter: LetterShape) -> float:
     """log(width / height) of a letter, a pixel added to both."""
     height, width = letter.coverage.shape
     return float(np.log((width + 1) / (height + 1)))
+
+
+def repaired(letter: LetterShape) -> Coverage:
+    """A letter's coverage, what a line hides filled in from around it."""
+    if not letter.hidden.any():
+        return letter.coverage
+    levels = np.rint(letter.coverage * 255).astype(np.uint8)
+    filled = cv2.inpaint(levels, letter.hidden.astype(np.uint8), REPAIR_PX, cv2.INPAINT_TELEA)
+    return np.asarray(filled / 255, np.float32)
 
 
 def _evidence(images: Sequence[Sequence[LetterShape]]) -> tuple[Table, Table]:

@@ -32,8 +32,8 @@ def fonts(data: Path, out: Path, validation_fraction: float, split_seed: int) ->
 
     Into DIR go the fonts (.ttf), a style that draws with them (style.toml), a picture of them
     (fonts.png), and which image is in which font (fonts.csv). Letters have to be of flat colours
-    on white, most of them apart and upright. Test images are never looked at, validation images
-    neither.
+    on white, most of them apart, and upright in a good part of the images. Test images are never
+    looked at, validation images neither.
     """
     from crnn_captcha import font_files, recovery
     from crnn_captcha.dataset import open_dataset
@@ -67,7 +67,7 @@ def _say(found: Recovery, data: Path, out: Path, characters: int) -> None:
     click.echo(
         f"Recovered {len(found.fonts):,} fonts from {held:,} of {len(found.samples):,} images, "
         f"with {mean:.1f} of {characters} characters on average. Letters stand apart in "
-        f"{found.apart:,}; those in no font are turned, or of a font that is met seldom."
+        f"{found.apart:,}; those in no font are of one that is met seldom, or too much turned."
     )
     shown, style = (click.format_filename(path) for path in (out / "fonts.png", out / "style.toml"))
     count = len(found.samples)

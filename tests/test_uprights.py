@@ -1,0 +1,95 @@
+"""Turned letters find their font, and are turned back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from crnn_captcha.drawing import draw
+from crnn_captcha.fonts import Font, find_fonts
+from crnn_captcha.styles import ImageStyle, LetterStyle, Range, Style
+from crnn_captcha.typefaces import LetterShape, cut_letters, likeness, proportion_of, shape_of
+from crnn_captcha.uprights import turn_back, turned
+
+BUILT_IN = Font("Aileron", "Regular", None)
+CHARACTERS = "abdefghkmnpqrtwxyz"
+
+
+def _style(turn_deg: float) -> Style:
+    letters = LetterStyle(
+        height_px=Range.of(32), gap_px=Range.of(16), rgb=Range.of(40, 200),
+        turned=float(turn_deg > 0), turn_deg=Range.of(turn_deg),
+    )  # fmt: skip
+    return Style(image=ImageStyle(width_per_character_px=Range.of(70)), letters=letters)
+
+
+def _letters(label: str, font: Font, turn_deg: float = 0, seed: int = 0) -> list[LetterShape]:
+    random = np.random.default_rng(seed)
+    return cut_letters(draw(label, _style(turn_deg), random, [font]), label)
+
+
+def _known(font: Font, characters: str = CHARACTERS) -> dict[str, LetterShape]:
+    halves = filter(None, [characters[:9], characters[9:]])
+    return {letter.character: letter for half in halves for letter in _letters(half, font)}
+
+
+def _alike(one: LetterShape, other: LetterShape) -> float:
+    shapes = np.stack([shape_of(one), shape_of(other)])
+    proportions = np.array([proportion_of(one), proportion_of(other)], np.float32)
+    return float(likeness(shapes, proportions)[0, 1])
+
+
+@pytest.fixture(scope="module")
+def serif() -> Font:
+    pytest.importorskip("matplotlib")
+    fonts = find_fonts("abc")
+    return next(f for f in fonts if (f.family, f.style) == ("DejaVu Serif", "Bold"))
+
+
+def test_a_letter_is_turned_against_the_clock_and_cut_to_its_box() -> None:
+    bar: NDArray[np.float32] = np.zeros((20, 12), np.float32)
+    bar[:, :4] = 1
+    bar[:4] = 1  # an upper left corner
+    quarter = turned(bar, 90)
+    assert quarter.shape == (12, 20)
+    np.testing.assert_allclose(quarter, np.rot90(bar), atol=0.01)
+    np.testing.assert_allclose(turned(bar, 0), bar, atol=0.01)
+
+
+def test_turned_letters_find_their_font_and_stand_upright_again(serif: Font) -> None:
+    fonts = [_known(BUILT_IN), _known(serif)]
+    labels = ["ahkerm", "xbdgpq", "ftwynz"]
+    images = [_letters(label, serif, 35, seed) for seed, label in enumerate(labels)]
+    found = turn_back(images, fonts)
+    assert [(upright.image, upright.font) for upright in found] == [(0, 1), (1, 1), (2, 1)]
+    for upright, label in zip(found, labels, strict=True):
+        assert "".join(letter.character for letter in upright.letters) == label
+        for letter in upright.letters:
+            assert letter.turned
+            assert _alike(letter, fonts[1][letter.character]) > 0.75
+
+
+def test_a_letter_that_the_font_isnt_known_to_have_is_turned_back_as_others_say(
+    serif: Font,
+) -> None:
+    lacking = {c: letter for c, letter in _known(serif).items() if c != "k"}
+    images = [_letters("ahkerm", serif, 35, seed) for seed in range(4)]
+    found = turn_back(images, [_known(BUILT_IN), lacking])
+    assert [upright.font for upright in found] == [1] * 4
+    upright_k = _known(serif)["k"]
+    recovered = [
+        letter for upright in found for letter in upright.letters if letter.character == "k"
+    ]
+    before = [letter for letters in images for letter in letters if letter.character == "k"]
+    gain = [
+        _alike(a, upright_k) - _alike(b, upright_k) for a, b in zip(recovered, before, strict=True)
+    ]
+    assert np.mean(gain) > 0.1
+
+
+def test_letters_of_no_known_font_stay_out(serif: Font) -> None:
+    assert turn_back([_letters("ahkerm", serif, 35)], [_known(BUILT_IN, "abdefghkm")]) == []
+    assert turn_back([_letters("ahkerm", serif, 35)], []) == []
+    assert turn_back([], [_known(BUILT_IN)]) == []
+    assert turn_back([[]], [_known(BUILT_IN)]) == []
