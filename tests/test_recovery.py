@@ -196,3 +196,16 @@ def test_incomplete_fonts_draw_whole_labels() -> None:
         FontStyle(incomplete=True, per_letter=True)
     with pytest.raises(ConfigError, match="generator of this package"):
         Style(generator="captcha", fonts=FontStyle(incomplete=True))
+
+
+def test_letters_that_one_image_alone_shows_have_its_size(tmp_path: Path) -> None:
+    labels = {"abdego": 24, "obadeg": 24, "dkrsxz": 36}  # they share one letter
+    images = []
+    for label, height in labels.items():
+        size = replace(STYLE, letters=replace(STYLE.letters, height_px=Range.of(height)))
+        images.append(cut_letters(_image(label, 0, size), label))
+    path = tmp_path / "recovered.ttf"
+    path.write_bytes(font_file(recover_glyphs(images), "recovered"))
+    recovered, original = Font("recovered", "Regular", path).at(100), BUILT_IN.at(100)
+    ratios = [_inked(recovered, c).shape[0] / _inked(original, c).shape[0] for c in "abdegkorsxz"]
+    assert max(ratios) / min(ratios) < 1.12

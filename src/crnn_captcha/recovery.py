@@ -36,7 +36,8 @@ MAX_IMAGES = 10_000  # that are compared with each other: memory grows with the 
 LEAST_IMAGES = 4  # of a font; fewer may be alike by chance
 LEAST_CHARACTERS = 8
 OUTLIER = 0.8  # a letter that is less like others of its kind is turned, or ill cut
-ROUNDS = 8  # of fitting sizes and lines to each other
+ROUNDS = 8  # of fitting sizes and lines
+SLIGHT = 0.01  # of the range of heights or places: what is off by less is right
 # Letters look as they are recovered: no capitals for small letters, nothing bolder or slanted.
 STYLE = """\
 # Texts in the fonts of a data set, under the lines and in the colours of the style they start from.
@@ -230,7 +231,7 @@ def _fitted(
     """Sizes of images, and how far below its line a letter of each kind ends at size 1.
 
     A letter's height is its image's size times one of its kind, and it ends as far below its
-    image's line as its kind does, times that size. Medians of each are taken in turn.
+    image's line as its kind does, times that size.
     """
     owners, kinds, letters = [], [], []
     characters = sorted({letter.character for shapes in images for letter in shapes})
@@ -241,26 +242,39 @@ def _fitted(
             letters.append(letter)
     image, kind = np.array(owners), np.array(kinds)
     heights = np.log([letter.height for letter in letters])
+    of_image, _ = _least_deviations(heights, image, kind, np.ones(len(letters)))
+    scale = np.exp(of_image - np.median(of_image))
     bottoms = np.array([letter.bottom for letter in letters], np.float64)
-    size, height = np.zeros(len(images)), np.zeros(len(characters))
-    line, drop = np.zeros(len(images)), np.zeros(len(characters))
-    for _ in range(ROUNDS):
-        height = _medians(heights - size[image], kind, len(characters))
-        size = _medians(heights - height[kind], image, len(images))
-        size -= np.median(size)
-    scale = np.exp(size)
-    for _ in range(ROUNDS):
-        line = _medians(bottoms - scale[image] * drop[kind], image, len(images))
-        drop = _medians((bottoms - line[image]) / scale[image], kind, len(characters))
-        drop -= np.median(drop)
-    return scale, dict(zip(characters, drop.tolist(), strict=True))
+    _, of_kind = _least_deviations(bottoms, image, kind, scale[image])
+    drops = of_kind - np.median(of_kind)
+    return scale, dict(zip(characters, drops.tolist(), strict=True))
 
 
-def _medians(
-    values: NDArray[np.float64], groups: NDArray[np.int64], count: int
-) -> NDArray[np.float64]:
-    """The median of each group's values; 0 where it has none."""
-    return np.array([np.median(v) if (v := values[groups == g]).size else 0 for g in range(count)])
+def _least_deviations(
+    values: NDArray[np.float64],
+    image: NDArray[np.int64],
+    kind: NDArray[np.int64],
+    factor: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The parts of images and of kinds whose sums, those of kinds times a factor, are the values.
+
+    What a few letters say against the others counts little: of least squares, each weighted anew by
+    one over how far off it was (Lawson 1961, iteratively reweighted least squares).
+    """
+    count = int(image.max()) + 1
+    places = np.arange(len(values))
+    terms = np.zeros((len(values), count + int(kind.max()) + 1))
+    terms[places, image] = 1
+    terms[places, count + kind] = factor
+    weights = np.ones(len(values))
+    parts = np.zeros(terms.shape[1])
+    for _ in range(ROUNDS):
+        root = np.sqrt(weights)
+        parts = np.linalg.lstsq(terms * root[:, None], values * root, rcond=None)[0]
+        off = np.abs(values - terms @ parts)
+        weights = 1 / np.maximum(off, SLIGHT * np.ptp(values) + np.finfo(float).eps)
+        weights /= weights.max()
+    return parts[:count], parts[count:]
 
 
 def _typical(letters: Sequence[LetterShape]) -> list[int]:
