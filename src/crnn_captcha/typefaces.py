@@ -141,9 +141,12 @@ def likeness(shapes: Table, proportions: Table) -> Table:
 
 
 def shape_of(letter: LetterShape) -> Table:
-    """A letter's shape whatever its size, float32 (features,) of mean 0 and length 1."""
+    """A letter's shape whatever its size, float32 (features,) of mean 0 and length 1.
+
+    Lines over it are no part of it.
+    """
     size = (SHAPE_PX, SHAPE_PX)
-    scaled = cv2.resize(letter.coverage, size, interpolation=cv2.INTER_AREA)
+    scaled = cv2.resize(repaired(letter), size, interpolation=cv2.INTER_AREA)
     blurred = cv2.GaussianBlur(scaled, (0, 0), BLUR_PX)
     shape = np.asarray(blurred - blurred.mean(), np.float32).ravel()
     return np.asarray(shape / max(float(np.linalg.norm(shape)), 1e-6), np.float32)
