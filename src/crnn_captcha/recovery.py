@@ -267,10 +267,11 @@ def _least_deviations(
     terms[places, image] = 1
     terms[places, count + kind] = factor
     weights = np.ones(len(values))
-    parts = np.zeros(terms.shape[1])
+    parts: NDArray[np.float64] = np.zeros(terms.shape[1])
     for _ in range(ROUNDS):
         root = np.sqrt(weights)
-        parts = np.linalg.lstsq(terms * root[:, None], values * root, rcond=None)[0]
+        found = np.linalg.lstsq(terms * root[:, None], values * root, rcond=None)[0]
+        parts = np.asarray(found, np.float64)
         off = np.abs(values - terms @ parts)
         weights = 1 / np.maximum(off, SLIGHT * np.ptp(values) + np.finfo(float).eps)
         weights /= weights.max()
