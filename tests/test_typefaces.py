@@ -17,8 +17,6 @@ from crnn_captcha.typefaces import (
     cut_letters,
     group_by_font,
     likeness,
-    proportion_of,
-    shape_of,
 )
 
 UPRIGHT = LetterStyle(height_px=Range.of(22, 34), gap_px=Range.of(6, 12), rgb=Range.of(40, 200))
@@ -96,11 +94,7 @@ def test_a_letter_is_most_like_itself_at_another_size() -> None:
         cut_letters(draw("abkqrz", style, np.random.default_rng(3), [BUILT_IN]), "abkqrz")
         for style in by_size
     )
-    letters = [*small, *large]
-    alike = likeness(
-        np.stack([shape_of(letter) for letter in letters]),
-        np.array([proportion_of(letter) for letter in letters], np.float32),
-    )
+    alike = likeness([*small, *large])
     np.testing.assert_allclose(np.diag(alike), 1, atol=1e-5)
     across = alike[:6, 6:]
     assert across.argmax(axis=1).tolist() == list(range(6))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from crnn_captcha.drawing import draw
 from crnn_captcha.fonts import Font, find_fonts
 from crnn_captcha.styles import ImageStyle, LetterStyle, Range, Style
-from crnn_captcha.typefaces import LetterShape, cut_letters, likeness, proportion_of, shape_of
+from crnn_captcha.typefaces import LetterShape, cut_letters, likeness
 from crnn_captcha.uprights import turn_back, turned
 
 BUILT_IN = Font("Aileron", "Regular", None)
@@ -34,10 +36,15 @@ def _known(font: Font, characters: str = CHARACTERS) -> dict[str, LetterShape]:
     return {letter.character: letter for half in halves for letter in _letters(half, font)}
 
 
+def _crossed(letter: LetterShape) -> LetterShape:
+    """With a line through its middle."""
+    hidden = np.zeros(letter.coverage.shape, bool)
+    hidden[letter.height // 2] = True
+    return replace(letter, coverage=np.where(hidden, 0, letter.coverage), hidden=hidden)
+
+
 def _alike(one: LetterShape, other: LetterShape) -> float:
-    shapes = np.stack([shape_of(one), shape_of(other)])
-    proportions = np.array([proportion_of(one), proportion_of(other)], np.float32)
-    return float(likeness(shapes, proportions)[0, 1])
+    return float(likeness([one], [other])[0, 0])
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +58,23 @@ def test_a_letter_is_turned_against_the_clock_and_cut_to_its_box() -> None:
     bar: NDArray[np.float32] = np.zeros((20, 12), np.float32)
     bar[:, :4] = 1
     bar[:4] = 1  # an upper left corner
-    quarter = turned(bar, 90)
-    assert quarter.shape == (12, 20)
-    np.testing.assert_allclose(quarter, np.rot90(bar), atol=0.01)
-    np.testing.assert_allclose(turned(bar, 0), bar, atol=0.01)
+    letter = LetterShape("r", bar, np.zeros(bar.shape, bool), bottom=30)
+    quarter = turned(letter, 90)
+    assert quarter.coverage.shape == (12, 20)
+    assert quarter.bottom == 26  # its middle stays at 20
+    np.testing.assert_allclose(quarter.coverage, np.rot90(bar), atol=0.01)
+    np.testing.assert_allclose(turned(letter, 0).coverage, bar, atol=0.01)
+
+
+def test_lines_over_letters_of_a_font_do_not_matter(serif: Font) -> None:
+    crossed = {c: _crossed(letter) for c, letter in _known(serif).items()}
+    images = [_letters("ahkerm", serif, 35, seed) for seed in range(3)]
+    found = turn_back(
+        [*images, [_crossed(letter) for letter in images[0]]], [_known(BUILT_IN), crossed]
+    )
+    assert [(upright.image, upright.font) for upright in found] == [(0, 1), (1, 1), (2, 1), (3, 1)]
+    for upright in found:
+        assert not any(letter.hidden.any() for letter in upright.letters)
 
 
 def test_turned_letters_find_their_font_and_stand_upright_again(serif: Font) -> None:

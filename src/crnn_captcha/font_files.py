@@ -15,6 +15,12 @@ from crnn_captcha.fonts import UNMAPPED
 from crnn_captcha.recovery import RecoveredGlyph
 from crnn_captcha.typefaces import repaired
 
+try:  # here, so that it is known before fonts are looked for
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+except ImportError as error:
+    raise MissingExtraError("Writing fonts", "generate") from error
+
 UNITS_PER_EM = 1000
 TALLEST_UNITS = 700  # of the font's tallest letter above the line
 BEARING_UNITS = 40  # of room on each side of a letter
@@ -35,15 +41,7 @@ def font_file(glyphs: Mapping[str, RecoveredGlyph], family: str) -> bytes:
     Args:
         glyphs: by the character that each stands for.
         family: the font's name.
-
-    Raises:
-        MissingExtraError: if fontTools isn't installed.
     """
-    try:
-        from fontTools.fontBuilder import FontBuilder
-        from fontTools.pens.ttGlyphPen import TTGlyphPen
-    except ImportError as error:
-        raise MissingExtraError("Writing fonts", "generate") from error
     names = {character: f"u{ord(character):04X}" for character in sorted(glyphs)}
     outlines = {".notdef": [_box()]}
     outlines |= {names[character]: _outlines(glyphs[character]) for character in names}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,8 +28,6 @@ from crnn_captcha.typefaces import (
     cut_letters,
     group_by_font,
     likeness,
-    proportion_of,
-    shape_of,
 )
 from crnn_captcha.uprights import turn_back
 
@@ -132,7 +131,7 @@ def recover_fonts(
     def look(sample: Sample, data: bytes) -> list[LetterShape]:
         return cut_letters(decode_image(data), sample.label)
 
-    samples = samples[:: -(-len(samples) // MAX_IMAGES) or 1]
+    samples = samples[:: max(1, math.ceil(len(samples) / MAX_IMAGES))]
     looked = visit(dataset, samples, look, progress=progress)
     found = [
         (sample.name, letters)
@@ -280,7 +279,6 @@ def _least_deviations(
 
 def _typical(letters: Sequence[LetterShape]) -> list[int]:
     """Which letters of a kind are like the one that is most like all others."""
-    shapes = np.stack([shape_of(letter) for letter in letters])
-    alike = likeness(shapes, np.array([proportion_of(letter) for letter in letters], np.float32))
+    alike = likeness(letters)
     middle = int(np.median(alike, axis=1).argmax())
     return np.flatnonzero(alike[middle] > OUTLIER).tolist() or [middle]

@@ -116,7 +116,7 @@ def group_by_font(images: Sequence[Sequence[LetterShape]]) -> list[list[int]]:
     one (agglomerative clustering, with the mean evidence of their pairs).
 
     Args:
-        images: the letters of each. Memory grows with the square of their number: 0.8 GB for
+        images: the letters of each. Memory grows with the square of their number: 3.5 GB for
             7,000.
 
     Returns:
@@ -126,36 +126,36 @@ def group_by_font(images: Sequence[Sequence[LetterShape]]) -> list[list[int]]:
     return _grown(evidence, letters)
 
 
-def likeness(shapes: Table, proportions: Table) -> Table:
+def likeness(letters: Sequence[LetterShape], others: Sequence[LetterShape] | None = None) -> Table:
     """How alike letters are: the cosine of their shapes, less what their proportions differ.
 
     Args:
-        shapes: of each letter, by `shape_of`, float32 (letters, features).
-        proportions: log(width / height), float32 (letters,).
+        letters: at least one, of any sizes. Lines over them are no part of their shapes.
+        others: to compare them with; None: with each other.
 
     Returns:
-        float32 (letters, letters), at most 1.
+        float32 (letters, others), at most 1.
     """
-    differences = np.abs(proportions[:, None] - proportions[None])
-    return np.asarray(shapes @ shapes.T - PROPORTION * np.minimum(differences, 1), np.float32)
+    shapes, proportions = _shapes(letters)
+    their_shapes, their_proportions = (shapes, proportions) if others is None else _shapes(others)
+    differences = np.abs(proportions[:, None] - their_proportions[None])
+    return np.asarray(shapes @ their_shapes.T - PROPORTION * np.minimum(differences, 1), np.float32)
 
 
-def shape_of(letter: LetterShape) -> Table:
-    """A letter's shape whatever its size, float32 (features,) of mean 0 and length 1.
+def _shapes(letters: Sequence[LetterShape]) -> tuple[Table, Table]:
+    """Shapes, (letters, features), and log(width / height), (letters,), a pixel added to both."""
+    sides = np.array([letter.coverage.shape for letter in letters], np.float32) + 1
+    proportions = np.log(sides[:, 1] / sides[:, 0])
+    return np.stack([_shape(letter) for letter in letters]), proportions
 
-    Lines over it are no part of it.
-    """
+
+def _shape(letter: LetterShape) -> Table:
+    """A letter's shape whatever its size, float32 (features,) of mean 0 and length 1."""
     size = (SHAPE_PX, SHAPE_PX)
     scaled = cv2.resize(repaired(letter), size, interpolation=cv2.INTER_AREA)
     blurred = cv2.GaussianBlur(scaled, (0, 0), BLUR_PX)
     shape = np.asarray(blurred - blurred.mean(), np.float32).ravel()
     return np.asarray(shape / max(float(np.linalg.norm(shape)), 1e-6), np.float32)
-
-
-def proportion_of(letter: LetterShape) -> float:
-    """log(width / height) of a letter, a pixel added to both."""
-    height, width = letter.coverage.shape
-    return float(np.log((width + 1) / (height + 1)))
 
 
 def repaired(letter: LetterShape) -> Coverage:
@@ -175,9 +175,7 @@ def _evidence(images: Sequence[Sequence[LetterShape]]) -> tuple[Table, Table]:
     )
     for owners, found in _by_character(images):
         pairs = np.ix_(owners, owners)
-        proportions = np.array([proportion_of(letter) for letter in found], np.float32)
-        alike = likeness(np.stack([shape_of(letter) for letter in found]), proportions)
-        evidence[pairs] += np.interp(alike, LIKENESS, OF_LIKENESS)
+        evidence[pairs] += np.interp(likeness(found), LIKENESS, OF_LIKENESS)
         letters[pairs] += 1
         height = np.array([letter.height for letter in found], np.float32)
         ratios = np.log(height)[:, None] - np.log(height)[None]

@@ -7,6 +7,7 @@ letters of its kind in other fonts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,14 +19,11 @@ from crnn_captcha.typefaces import (
     HIDDEN,
     LIKENESS,
     OF_LIKENESS,
-    PROPORTION,
     SEEN,
-    Coverage,
     LetterShape,
     Table,
-    proportion_of,
+    likeness,
     repaired,
-    shape_of,
 )
 
 ANGLES_DEG = tuple(range(-45, 46, 5))
@@ -76,12 +74,12 @@ def turn_back(images: Sequence[Sequence[LetterShape]], fonts: Sequence[Font]) ->
         )
         fitting = alike.argmax(axis=2)  # (letters, owners)
         best = np.take_along_axis(alike, fitting[..., None], axis=2)[..., 0]
-        for (image, place, letter), likeness, angle in zip(found, best, fitting, strict=True):
-            of_each = np.full(len(fonts), angle[likeness.argmax()])  # in other fonts, as the likest
+        for (image, place, letter), alikes, angle in zip(found, best, fitting, strict=True):
+            of_each = np.full(len(fonts), angle[alikes.argmax()])  # in other fonts, as the likest
             of_each[owners] = angle
             angles[image, place] = of_each
             if letter.hidden_share <= HIDDEN:
-                evidence[image, owners] += np.interp(likeness, LIKENESS, OF_LIKENESS) + OF_TURNING
+                evidence[image, owners] += np.interp(alikes, LIKENESS, OF_LIKENESS) + OF_TURNING
                 known[image, owners] += 1
     clear = []
     for image, letters in enumerate(images):
@@ -90,7 +88,7 @@ def turn_back(images: Sequence[Sequence[LetterShape]], fonts: Sequence[Font]) ->
         if evidence[image, font] < ENOUGH or lead < LEAD or known[image, font] < LEAST_LETTERS:
             continue
         upright = [
-            _turned_back(letter, ANGLES_DEG[angles[image, place][font]])
+            replace(turned(letter, -ANGLES_DEG[angles[image, place][font]]), turned=True)
             for place, letter in enumerate(letters)
             if (image, place) in angles
         ]
@@ -98,43 +96,28 @@ def turn_back(images: Sequence[Sequence[LetterShape]], fonts: Sequence[Font]) ->
     return clear
 
 
-def turned(coverage: Coverage, angle_deg: float) -> Coverage:
-    """A letter turned about its middle, against the clock, cut to its box again."""
-    height, width = coverage.shape
-    diagonal = int(np.ceil(np.hypot(height, width))) + 2
+def turned(letter: LetterShape, angle_deg: float) -> LetterShape:
+    """The letter turned about its middle, against the clock, and cut to its box again.
+
+    What lines hide is filled in before.
+    """
+    height, width = letter.coverage.shape
+    side = math.ceil(math.hypot(height, width)) + 2
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle_deg, 1)
-    matrix[:, 2] += (diagonal - width) / 2, (diagonal - height) / 2
-    drawn = np.asarray(cv2.warpAffine(coverage, matrix, (diagonal, diagonal)), np.float32)
+    matrix[:, 2] += (side - width) / 2, (side - height) / 2
+    drawn = np.asarray(cv2.warpAffine(repaired(letter), matrix, (side, side)), np.float32)
     seen = drawn > SEEN
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    if not rows.size:
-        return coverage
-    return drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
-
-def _turned_back(letter: LetterShape, angle_deg: float) -> LetterShape:
-    """The letter as it was before it was turned by so much about its middle."""
-    coverage = turned(repaired(letter), -angle_deg)
-    middle = letter.bottom - letter.height / 2
-    hidden = np.full(coverage.shape, False)
-    bottom = round(middle + len(coverage) / 2)
-    return replace(letter, coverage=coverage, hidden=hidden, bottom=bottom, turned=True)
+    if rows.size:  # if not, too faint to be seen between pixels
+        drawn = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    bottom = round(letter.bottom + (len(drawn) - letter.height) / 2)
+    return replace(letter, coverage=drawn, hidden=np.zeros(drawn.shape, bool), bottom=bottom)
 
 
 def _likeness_turned(letters: Sequence[LetterShape], kinds: Sequence[LetterShape]) -> Table:
     """How alike letters are to those of fonts at all angles, (letters, kinds, angles)."""
-    drawn = [
-        replace(kind, coverage=turned(kind.coverage, angle))
-        for kind in kinds
-        for angle in ANGLES_DEG
-    ]
-    shapes, others = (np.stack([shape_of(one) for one in some]) for some in (letters, drawn))
-    proportions, of_others = (
-        np.array([proportion_of(one) for one in some], np.float32) for some in (letters, drawn)
-    )
-    differences = np.minimum(np.abs(proportions[:, None] - of_others[None]), 1)
-    alike = shapes @ others.T - PROPORTION * differences
-    return np.asarray(alike.reshape(len(letters), len(kinds), len(ANGLES_DEG)), np.float32)
+    at_angles = [turned(kind, angle) for kind in kinds for angle in ANGLES_DEG]
+    return likeness(letters, at_angles).reshape(len(letters), len(kinds), len(ANGLES_DEG))
 
 
 def _by_character(

@@ -59,7 +59,7 @@ def fonts(data: Path, out: Path, validation_fraction: float, split_seed: int) ->
 
 def _say(found: Recovery, data: Path, out: Path, characters: int) -> None:
     for broken in found.broken[:SHOWN_BROKEN]:
-        click.echo(f"Left out: {broken.reason}", err=True)
+        click.echo(f"Left out: {broken.name}. {broken.reason}", err=True)
     if len(found.broken) > SHOWN_BROKEN:
         click.echo(f"Left out, too: {len(found.broken) - SHOWN_BROKEN:,} more.", err=True)
     held = sum(len(font.images) for font in found.fonts)
