@@ -17,7 +17,7 @@ from measurement import SEED, Figure, argument_parser, positive, report, run
 
 from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import Sample, open_dataset
-from crnn_captcha.training import PRESETS, audit_labels, make_config, read_base
+from crnn_captcha.training import AUDIT_PRESET, PRESETS, audit_labels, make_config, read_base
 from crnn_captcha.training.audit import FOLDS, MINUTES
 
 AIM = 80  # % of the wrong labels are to be
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--folds", type=positive, default=FOLDS, help="(default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="a fold (default: 10)")
     parser.add_argument("--from", dest="base", metavar="MODEL", help="that hasn't seen the labels")
-    parser.add_argument("--preset", choices=PRESETS, help="(default: MODEL's, or standard)")
+    parser.add_argument("--preset", choices=PRESETS, help="(default: MODEL's, or medium)")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--out", metavar="DIR", help="keep runs and page (default: nothing)")
     parser.add_argument("--resume", action="store_true", help="go on with the audit in DIR")
@@ -42,7 +42,8 @@ def main() -> None:
     dataset = open_dataset(arguments.data)
     samples = (*dataset.samples("train"), *dataset.samples("validation"))
     base = read_base(arguments.base) if arguments.base else None
-    config = make_config(arguments.preset, arguments.settings, base.config if base else None)
+    preset = arguments.preset or (None if base else AUDIT_PRESET)
+    config = make_config(preset, arguments.settings, base.config if base else None)
     wrong = make_wrong(samples, arguments.share, arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         audit = audit_labels(

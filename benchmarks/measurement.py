@@ -128,7 +128,7 @@ def argument_parser(description: str | None, *, reads: bool = False) -> argparse
     parser.add_argument("--json", action="store_true", help="print a line of JSON after the table")
     if reads:
         parser.add_argument(
-            "--model", metavar="M", help="bundle, run, or name of the package's (default: default)"
+            "--model", metavar="M", help="bundle, run, or name of the package's (default: standard)"
         )
     return parser
 

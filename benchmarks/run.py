@@ -9,7 +9,7 @@ from pathlib import Path
 
 from measurement import Row, argument_parser, header, model_option
 
-PRESETS = ("classic", "standard")
+PRESETS = ("classic", "medium", "standard")
 QUICK = ("--repeats", "2")
 
 

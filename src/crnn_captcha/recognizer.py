@@ -31,7 +31,7 @@ from crnn_captcha.stages import Columns
 from crnn_captcha.windows import available_cores, in_windows, side_by_side
 
 PACKAGED_BUNDLES = Path(__file__).parent / "models"
-DEFAULT_BUNDLE = PACKAGED_BUNDLES / "default.onnx"
+DEFAULT_BUNDLE = PACKAGED_BUNDLES / "standard.onnx"
 RUN_BUNDLE = "bundle.onnx"  # in a run folder
 
 CHUNK_IMAGES = 256  # prepared ahead, so that many of a chunk have the same width
@@ -55,7 +55,7 @@ class Recognizer:
 
     Args:
         model: a bundle file, a run folder that holds `bundle.onnx`, the name of a bundle in the
-            package, or a `Bundle`; None is the bundle in the package that is named `default`.
+            package, or a `Bundle`; None is the bundle in the package that is named `standard`.
         threads: that it computes on at most, for one image as for many; None: as many as there
             are cores to run on.
 

@@ -188,13 +188,13 @@ def test_labels_are_audited_as_asked_for(audited: dict[str, Any], tmp_path: Path
 
 
 def test_an_audit_needs_no_options(audited: dict[str, Any]) -> None:
-    from crnn_captcha.training import DEFAULT_PRESET, make_config
+    from crnn_captcha.training import make_config
 
     result = run("data.zip", "--labels", "--json")
     assert result.exit_code == 0
     (suspect,) = json.loads(result.stdout)["suspects"]
     assert (suspect["name"], suspect["reason"]) == ("train/ab-0.png", "other")
-    assert audited["config"] == make_config(DEFAULT_PRESET)
+    assert audited["config"] == make_config("medium")
     assert (audited["out"], audited["options"]) == (Path("runs/labels"), {"base": None})
 
 
@@ -217,7 +217,7 @@ def test_a_stopped_audit_exits_with_1(audited: dict[str, Any]) -> None:
     ("arguments", "message"),
     [
         (["--folds", "3", "--set", "seed=1"], "These are of --labels: --folds, --set. Add"),
-        (["--from", "mixed"], "These are of --labels: --from. Add"),
+        (["--from", "medium"], "These are of --labels: --from. Add"),
         (["--skip-broken"], "These are of --labels: --skip-broken. Add --labels or leave"),
         (["--labels", "--folds", "1"], "1 is not in the range x>=2"),
         (["--labels", "--minutes", "0"], "0.0 is not in the range x>0"),
@@ -237,7 +237,7 @@ def test_options_that_do_not_fit_are_wrong_use(
     [
         (
             ["--preset", "best"],
-            "A preset is one of classic, standard, small, large. Received: 'best'.",
+            "A preset is one of classic, small, medium, standard. Received: 'best'.",
         ),
         (["--set", "sed=1"], "A setting has the form section.key=value"),
         ([], "There is no data at 'data.zip'."),

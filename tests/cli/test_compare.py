@@ -104,7 +104,7 @@ def test_help_teaches() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["best"], "A preset is one of classic, standard, small, large. Received: 'best'."),
+        (["best"], "A preset is one of classic, small, medium, standard. Received: 'best'."),
         (["classic", "classic"], "Configurations to compare differ. Received twice: classic."),
         (
             ["classic", "classic data.split_seed=1"],

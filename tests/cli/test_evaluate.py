@@ -69,7 +69,7 @@ def _write(path: Path, level: int) -> None:
 def test_people_get_tables_and_a_sentence(data: Path) -> None:
     done = CliRunner().invoke(evaluate, [str(data)])
     assert done.exit_code == 0
-    assert f"data: {data}, split: test, model: default" in done.stdout
+    assert f"data: {data}, split: test, model: standard" in done.stdout
     assert "| exact match                        | 66.7 % | 20.8 to 93.9 % |" in done.stdout
     assert "| d read as b | 1 " in done.stdout
     *_, sentence, coverage = done.stdout.splitlines()

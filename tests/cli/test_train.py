@@ -173,7 +173,7 @@ def test_help_teaches() -> None:
     [
         (
             ["--preset", "best"],
-            "A preset is one of classic, standard, small, large. Received: 'best'.",
+            "A preset is one of classic, small, medium, standard. Received: 'best'.",
         ),
         (["--set", "batch_size=3"], "A setting has the form section.key=value, with a key of"),
         (["--set", "data.batch_size=0"], "A value in the settings doesn't fit: data.batch_size"),

@@ -144,7 +144,7 @@ def test_a_variant_is_a_preset_and_settings(
     ("variant", "message"),
     [
         pytest.param(
-            "", "A preset is one of classic, standard, small, large. Received: ''.", id="nothing"
+            "", "A preset is one of classic, small, medium, standard. Received: ''.", id="nothing"
         ),
         pytest.param("best seed=1", "Received: 'best'.", id="no preset"),
         pytest.param("classic seed", "Received: 'seed'.", id="no value"),

@@ -195,7 +195,7 @@ def test_no_neck_needs_no_units() -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    expected = "A preset is one of classic, standard, small, large. Received: 'best'."
+    expected = "A preset is one of classic, small, medium, standard. Received: 'best'."
     with pytest.raises(ConfigError, match=re.escape(expected)):
         make_config("best")
 

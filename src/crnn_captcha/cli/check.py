@@ -41,7 +41,7 @@ AUDIT = Path("runs") / "labels"
 @click.option("--from", metavar="BUNDLE_OR_RUN",
               help="With --labels: start each training from a trained model, which must not have "
               "learned from these labels.")  # fmt: skip
-@click.option("--preset", help="With --labels: what to train.")
+@click.option("--preset", help="With --labels: what to train (medium).")
 @click.option("--set", multiple=True, metavar="SECTION.KEY=VALUE",
               help="With --labels: set a value of the configuration.")  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "test"]),
@@ -102,6 +102,8 @@ def _audit(
     settings: Sequence[str] = options.pop("set", ())
     source: str | None = options.pop("from", None)
     base = None if source is None else training.read_base(source)
+    if base is None:
+        preset = preset or training.AUDIT_PRESET
     config = training.make_config(preset, settings, base.config if base else None)
     found = training.audit_labels(data, report, config, base=base, **options)
     click.echo(found.to_json() if as_json else found.to_markdown(), nl=False)

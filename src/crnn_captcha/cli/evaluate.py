@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from crnn_captcha.dataset import Split
 
-DEFAULT_MODEL = "default"
+DEFAULT_MODEL = "standard"
 
 
 @click.command(short_help="Measure how well a model reads.")
@@ -20,7 +20,7 @@ DEFAULT_MODEL = "default"
 @click.option(
     "--model",
     metavar="M",
-    help="Bundle, run folder, or the name of a bundle in the package; left out: default.",
+    help="Bundle, run folder, or the name of a bundle in the package; left out: standard.",
 )
 @click.option(
     "--split",

@@ -22,7 +22,7 @@ UNCERTAIN = "?"
 @click.command(short_help="Read images.")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--model", metavar="M",
-              help="Bundle, run folder, or the name of a bundle in the package, such as mixed; "
+              help="Bundle, run folder, or the name of a bundle in the package, such as small; "
               "left out: default.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @click.option("--characters", default="", metavar="ABC",

@@ -15,8 +15,8 @@ import click
               help="Draw COUNT images of a style to learn from, others each epoch.")  # fmt: skip
 @click.option("--from", "source", metavar="BUNDLE_OR_RUN",
               help="Start from a trained model: a bundle, a run folder, or the name of a bundle "
-              "in the package, such as mixed.")  # fmt: skip
-@click.option("--preset", help="What to train: classic, standard (the default), small or large.")
+              "in the package, such as medium.")  # fmt: skip
+@click.option("--preset", help="What to train: classic, small, medium or standard (the default).")
 @click.option("--epochs", type=click.IntRange(1), help="Train for at most this many epochs.")
 @click.option("--seed", type=click.IntRange(0), help="The same seed gives the same history.")
 @click.option("--resume", is_flag=True, help="Go on from the run's newest checkpoint.")
