@@ -16,8 +16,9 @@ import click
 @click.option("--from", "source", metavar="BUNDLE_OR_RUN",
               help="Start from a trained model: a bundle, a run folder, or the name of a bundle "
               "in the package, such as medium.")  # fmt: skip
-@click.option("--preset", help="What to train: standard (the default; takes hours on two cores), medium "
-              "or small (half an hour), or classic, the reference.")  # fmt: skip
+@click.option("--preset",
+              help="What to train: standard (the default; takes hours on two cores), medium or "
+              "small (half an hour), or classic, the reference.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), help="Train for at most this many epochs.")
 @click.option("--seed", type=click.IntRange(0), help="The same seed gives the same history.")
 @click.option("--resume", is_flag=True, help="Go on from the run's newest checkpoint.")
