@@ -64,7 +64,11 @@ def main() -> None:
     parser.add_argument("--from", dest="base", metavar="MODEL", help="to start from")
     parser.add_argument("--minutes", type=float, default=10, help="a training (default: 10)")
     parser.add_argument("--labels", type=positive, nargs="+", default=COUNTS, metavar="N")
-    parser.add_argument("--preset", choices=PRESETS, help="(default: MODEL's, or standard)")
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help="(default: MODEL's, or standard; the published curve: medium)",
+    )
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--picture", metavar="PNG", help="draw the curve")
     arguments = parser.parse_args()

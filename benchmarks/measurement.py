@@ -170,7 +170,7 @@ def chosen_images(options: argparse.Namespace) -> Images:
 
 def model_name(model: str | None) -> str:
     """For people."""
-    return Path(model).resolve().name if model else "the package's bundle"
+    return Path(model).resolve().name if model else "standard"
 
 
 def positive(text: str) -> int:

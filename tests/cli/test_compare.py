@@ -94,8 +94,8 @@ def test_help_teaches() -> None:
         "the test split is never read",
         "reads right that the first doesn't (+) and the reverse (-)",
         "how likely such a difference is by chance (p)",
-        "crnn-captcha compare classic standard --data captchas.zip --minutes 10",
-        '"standard model.neck=attention"',
+        "crnn-captcha compare classic medium --data captchas.zip --minutes 10",
+        '"medium model.neck=attention"',
         "Go on: what is done isn't trained again.",
     ):
         assert lesson in text

@@ -41,9 +41,9 @@ def compare(
 
     \b
     Examples:
-      crnn-captcha compare classic standard --data captchas.zip --minutes 10
-      crnn-captcha compare standard "standard model.neck=attention" \\
-          "standard optimizer.learning_rate=1e-3" --data captchas.zip --minutes 20
+      crnn-captcha compare classic medium --data captchas.zip --minutes 10
+      crnn-captcha compare medium "medium model.neck=attention" \\
+          "medium optimizer.learning_rate=1e-3" --data captchas.zip --minutes 20
     """  # noqa: D301
     from crnn_captcha import training
 

@@ -23,7 +23,7 @@ UNCERTAIN = "?"
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("--model", metavar="M",
               help="Bundle, run folder, or the name of a bundle in the package, such as small; "
-              "left out: default.")  # fmt: skip
+              "left out: standard.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @click.option("--characters", default="", metavar="ABC",
               help="Only these characters may stand in a text.")  # fmt: skip

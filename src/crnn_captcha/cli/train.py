@@ -17,8 +17,8 @@ import click
               help="Start from a trained model: a bundle, a run folder, or the name of a bundle "
               "in the package, such as medium.")  # fmt: skip
 @click.option("--preset",
-              help="What to train: standard (the default; takes hours on two cores), medium or "
-              "small (half an hour), or classic, the reference.")  # fmt: skip
+              help="What to train: standard (the default; reads best, after hours with drawn "
+              "images), medium or small (quicker), or classic, the reference.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), help="Train for at most this many epochs.")
 @click.option("--seed", type=click.IntRange(0), help="The same seed gives the same history.")
 @click.option("--resume", is_flag=True, help="Go on from the run's newest checkpoint.")

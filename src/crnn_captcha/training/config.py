@@ -268,7 +268,7 @@ STANDARD = Config(  # what reads best after some hours, with drawn images beside
     training=TrainingConfig(epochs=46, monitor="val_exact_match", patience=46),
 )
 
-MEDIUM = dataclasses.replace(  # two residual blocks fewer: half the time, for real images alone
+MEDIUM = dataclasses.replace(  # two residual blocks fewer: for shorter trainings
     STANDARD,
     preset="medium",
     model=dataclasses.replace(STANDARD.model, filters=(24, 64, 128, 192, 256), units=(128, 128)),
