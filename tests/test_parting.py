@@ -54,6 +54,27 @@ def test_letters_that_touch_are_set_apart_in_their_order() -> None:
     assert firsts == [10 + (15 + GAP) * i for i in range(4)]
 
 
+def test_letters_of_one_colour_with_another_between_them_are_two() -> None:
+    image = paper(40, 100)
+    for i, colour in enumerate([RED, BLUE, RED]):
+        image[10:30, 10 + 15 * i : 25 + 15 * i] = colour
+    apart = part_letters(image)
+    assert apart.shape[1] == 100 + 2 * GAP
+    reds = np.flatnonzero(is_colour(apart, RED).any(axis=0)).tolist()
+    assert reds == [*range(10, 25), *range(40 + 2 * GAP, 55 + 2 * GAP)]
+
+
+def test_a_letter_in_two_parts_stays_one() -> None:
+    image = paper(40, 100)
+    image[10:30, 10:16] = image[10:30, 30:36] = RED  # an H whose bar a line hides
+    image[18:20, 16:30] = BLACK
+    image[10:30, 36:50] = BLUE
+    apart = part_letters(image)
+    assert apart.shape[1] == 100 + GAP
+    reds = np.flatnonzero(is_colour(apart, RED).any(axis=0)).tolist()
+    assert reds == [*range(10, 16), *range(30, 36)]
+
+
 @pytest.mark.parametrize(
     "image",
     [
@@ -96,6 +117,13 @@ def test_soft_edges_are_of_their_letter(colour: tuple[int, int, int]) -> None:
     shares = np.random.default_rng(0).uniform(0, 1, (30, 20, 1))
     image[5:35, 20:40] = np.rint(PAPER - shares * (PAPER - np.array(colour)))
     assert part_letters(image) is image
+
+
+def test_scattered_pixels_of_a_colour_go_with_the_letter_around_them() -> None:
+    image = paper(40, 100)
+    image[10:30, 10:50] = BLUE
+    image[12:28:3, 12:48:4] = RED
+    assert is_colour(part_letters(image), RED).sum() == is_colour(image, RED).sum()
 
 
 def test_an_image_without_flat_colours_stays() -> None:

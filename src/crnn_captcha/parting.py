@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -48,6 +49,14 @@ class Piece:
     end: int
     hidden: NDArray[np.bool_] | None = None
     apart: bool = False
+
+
+class Span(NamedTuple):
+    """Columns of a letter: the first, the one behind the last, and their mean by its pixels."""
+
+    first: int
+    end: int
+    middle: float
 
 
 def split_by_colour(image: Image, ink: Ink) -> list[Piece]:
@@ -134,14 +143,20 @@ def _letters(owners: Owners, first: int) -> Iterator[Piece]:
     """A piece for each letter of a run of columns, which begins at column `first`."""
     found = []
     for number in range(1, int(owners.max()) + 1):
-        amount = np.count_nonzero(owners == number, axis=0)  # (width,)
-        columns = np.flatnonzero(amount)
-        middle = np.average(np.arange(len(amount)), weights=amount)
-        found.append((middle, int(columns[0]), int(columns[-1]) + 1, number))
+        span = _span(owners == number)
+        found.append((span.middle, span.first, span.end, number))
     for place, (_, begin, end, number) in enumerate(sorted(found)):
         inside = owners[:, begin:end]
         others = (inside > 0) & (inside != number)
         yield Piece(first + begin, first + end, others, apart=place > 0)
+
+
+def _span(shown: NDArray[np.bool_]) -> Span:
+    """Where a letter stands, bool (height, width) with at least one pixel."""
+    amount = np.count_nonzero(shown, axis=0)  # (width,)
+    columns = np.flatnonzero(amount)
+    middle = float(np.average(np.arange(len(amount)), weights=amount))
+    return Span(int(columns[0]), int(columns[-1]) + 1, middle)
 
 
 def _owners(image: Image, ink: Ink) -> Owners | None:
@@ -154,15 +169,19 @@ def _owners(image: Image, ink: Ink) -> Owners | None:
     count = int(colour_of_pixel.max())
     if count < 2:
         return None
-    cores = np.zeros(ink.shape, np.int32)
-    number = 0
+    found = []
     for colour in range(1, count + 1):
         shown = np.zeros(ink.shape, np.uint8)
         shown[places] = colour_of_pixel == colour
-        letter = _compact(shown)
-        if np.count_nonzero(letter) >= least:
-            number += 1
-            cores[letter] = number
+        found.append(_parts(shown))
+    middles = [_span(part).middle for parts in found for part in parts]
+    cores = np.zeros(ink.shape, np.int32)
+    number = 0
+    for parts in found:
+        for letter in _joined(parts, middles):
+            if np.count_nonzero(letter) >= least:
+                number += 1
+                cores[letter] = number
     return _with_rest(cores, ink) if number > 1 else None
 
 
@@ -204,20 +223,50 @@ def _colours(pixels: NDArray[np.uint8], least: float) -> NDArray[np.int32]:
     return np.zeros(len(pixels), np.int32)
 
 
-def _compact(shown: Ink) -> NDArray[np.bool_]:
-    """A colour's pixels without specks that lie apart from its letter: bool (height, width)."""
+def _parts(shown: Ink) -> list[NDArray[np.bool_]]:
+    """A colour's pixels, without specks that lie apart: bool (height, width) for each part.
+
+    Parts come from left to right, at least one, with more than a few columns between them.
+    """
     joined = cv2.dilate(shown, np.ones((3, 3), np.uint8))
     count, components, boxes, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     areas = np.bincount(components[shown > 0], minlength=count)
-    largest = int(areas.argmax())
     lefts = boxes[:, cv2.CC_STAT_LEFT]
     rights = lefts + boxes[:, cv2.CC_STAT_WIDTH]
-    whole = areas >= WHOLE * areas[largest]
-    left, right = lefts[whole].min(), rights[whole].max()
     reach = max(2.0, BESIDE * len(shown))
-    near = (lefts < right + reach) & (rights > left - reach)
-    kept = whole | (near & (areas >= SPECK))
-    return np.asarray((shown > 0) & kept[components])
+    spans: list[tuple[int, int]] = []
+    whole = areas >= WHOLE * areas.max()
+    for left, right in sorted(zip(lefts[whole].tolist(), rights[whole].tolist(), strict=True)):
+        if spans and left <= spans[-1][1] + reach:
+            spans[-1] = spans[-1][0], max(right, spans[-1][1])
+        else:
+            spans.append((left, right))
+    parts = []
+    for left, right in spans:
+        near = (lefts < right + reach) & (rights > left - reach)
+        kept = near & (whole | (areas >= SPECK))
+        kept[0] = False  # what isn't shown
+        parts.append(np.asarray((shown > 0) & kept[components]))
+    return parts
+
+
+def _joined(
+    parts: Sequence[NDArray[np.bool_]], middles: Sequence[float]
+) -> list[NDArray[np.bool_]]:
+    """Parts of one colour as letters: those with another letter between them are two.
+
+    Args:
+        parts: by `_parts`.
+        middles: of the parts of all colours.
+    """
+    letters = [parts[0]]
+    for part in parts[1:]:
+        end, begin = _span(letters[-1]).end, _span(part).first
+        if any(end <= middle < begin for middle in middles):
+            letters.append(part)
+        else:
+            letters[-1] = letters[-1] | part
+    return letters
 
 
 def _with_rest(cores: Owners, ink: Ink) -> Owners:
