@@ -132,6 +132,9 @@ TINY = (
     "pipeline.stages=[{name='resize_height', parameters={height=16}}, {name='invert'}]",
     "model.filters=[4, 8]",
     "model.units=[8]",
+    "augmentation.shear_degrees=8",
+    "augmentation.shrink=0.15",
+    "augmentation.weight=0.3",
     "data.batch_size=2",  # 27 steps an epoch
     "training.epochs=3",
     "training.monitor=val_loss",
