@@ -17,7 +17,7 @@ from measurement import SEED, Figure, argument_parser, positive, report, run
 
 from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import Sample, open_dataset
-from crnn_captcha.training import AUDIT_PRESET, PRESETS, audit_labels, make_config, read_base
+from crnn_captcha.training import PRESETS, audit_config, audit_labels, read_base
 from crnn_captcha.training.audit import FOLDS, MINUTES
 
 AIM = 80  # % of the wrong labels are to be
@@ -42,8 +42,7 @@ def main() -> None:
     dataset = open_dataset(arguments.data)
     samples = (*dataset.samples("train"), *dataset.samples("validation"))
     base = read_base(arguments.base) if arguments.base else None
-    preset = arguments.preset or (None if base else AUDIT_PRESET)
-    config = make_config(preset, arguments.settings, base.config if base else None)
+    config = audit_config(arguments.preset, arguments.settings, base)
     wrong = make_wrong(samples, arguments.share, arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         audit = audit_labels(

@@ -170,7 +170,9 @@ def chosen_images(options: argparse.Namespace) -> Images:
 
 def model_name(model: str | None) -> str:
     """For people."""
-    return Path(model).resolve().name if model else "standard"
+    from crnn_captcha.recognizer import DEFAULT_BUNDLE
+
+    return Path(model).resolve().name if model else DEFAULT_BUNDLE.stem
 
 
 def positive(text: str) -> int:

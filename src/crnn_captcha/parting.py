@@ -245,7 +245,6 @@ def _parts(shown: Ink) -> list[NDArray[np.bool_]]:
     for left, right in spans:
         near = (lefts < right + reach) & (rights > left - reach)
         kept = near & (whole | (areas >= SPECK))
-        kept[0] = False  # what isn't shown
         parts.append(np.asarray((shown > 0) & kept[components]))
     return parts
 

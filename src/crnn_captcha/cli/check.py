@@ -102,9 +102,7 @@ def _audit(
     settings: Sequence[str] = options.pop("set", ())
     source: str | None = options.pop("from", None)
     base = None if source is None else training.read_base(source)
-    if base is None:
-        preset = preset or training.AUDIT_PRESET
-    config = training.make_config(preset, settings, base.config if base else None)
+    config = training.audit_config(preset, settings, base)
     found = training.audit_labels(data, report, config, base=base, **options)
     click.echo(found.to_json() if as_json else found.to_markdown(), nl=False)
     if found.interrupted:

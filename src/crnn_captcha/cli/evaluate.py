@@ -12,8 +12,6 @@ import click
 if TYPE_CHECKING:
     from crnn_captcha.dataset import Split
 
-DEFAULT_MODEL = "standard"
-
 
 @click.command(short_help="Measure how well a model reads.")
 @click.argument("data", type=click.Path(path_type=Path))
@@ -62,7 +60,7 @@ def evaluate(
     from crnn_captcha import evaluation
     from crnn_captcha.corrections import read_corrections
     from crnn_captcha.dataset import open_dataset
-    from crnn_captcha.recognizer import Recognizer
+    from crnn_captcha.recognizer import DEFAULT_BUNDLE, Recognizer
     from crnn_captcha.reporting import page
     from crnn_captcha.wording import percent, printable
 
@@ -76,7 +74,7 @@ def evaluate(
         corrections.apply(dataset).samples(split)  # refuses those of other data, or of all images
     result = evaluation.evaluate(recognizer, dataset, samples, progress=True)
 
-    facts = {"data": str(data), "split": split, "model": model or DEFAULT_MODEL}
+    facts = {"data": str(data), "split": split, "model": model or DEFAULT_BUNDLE.stem}
     figures, comparison = result.to_dict(), ""
     if corrections:
         corrected = evaluation.correct(result, corrections, recognizer.charset)

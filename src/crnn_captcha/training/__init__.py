@@ -46,7 +46,7 @@ if keras.backend.backend() != "tensorflow":
         f"'{keras.backend.backend()}'. Unset KERAS_BACKEND, or set it to tensorflow."
     )
 
-from crnn_captcha.training.audit import AUDIT_PRESET, Audit, audit_labels
+from crnn_captcha.training.audit import Audit, audit_config, audit_labels
 from crnn_captcha.training.comparison import Comparison, compare
 from crnn_captcha.training.config import DEFAULT_PRESET, PRESETS, Config, make_config
 from crnn_captcha.training.data import CaptchaDataGenerator
@@ -58,7 +58,6 @@ from crnn_captcha.training.run import run_config
 from crnn_captcha.training.transfer import Base, read_base
 
 __all__ = [
-    "AUDIT_PRESET",
     "DEFAULT_PRESET",
     "PRESETS",
     "Audit",
@@ -68,6 +67,7 @@ __all__ = [
     "Config",
     "Networks",
     "TrainingResult",
+    "audit_config",
     "audit_labels",
     "compare",
     "ctc_loss",

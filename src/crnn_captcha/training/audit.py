@@ -23,7 +23,7 @@ from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.reporting.review import write_review
 from crnn_captcha.suspects import HeldOut, Suspect, rank
 from crnn_captcha.training.budget import check_free, check_minutes, train_within
-from crnn_captcha.training.config import Config
+from crnn_captcha.training.config import Config, make_config
 from crnn_captcha.training.preparation import charset_of, open_data
 from crnn_captcha.training.run import RunFolder
 from crnn_captcha.training.transfer import Base
@@ -31,7 +31,7 @@ from crnn_captcha.wording import markdown_table, percent
 
 FOLDS = 4
 MINUTES = 10.0
-AUDIT_PRESET = "medium"  # learns more in so few minutes than a deeper network
+PRESET = "medium"  # what audits were measured with
 SHOWN = 20  # suspects in the table
 MANY = 2 / 3  # of the images that aren't read as their labels: the networks have hardly learned
 RUNS = "folds"  # the folder of the trainings
@@ -76,6 +76,24 @@ class Audit:
     def to_json(self) -> str:
         """Everything, as JSON."""
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+
+def audit_config(
+    preset: str | None, settings: Sequence[str] = (), base: Base | None = None
+) -> Config:
+    """The configuration of an audit's trainings, as `make_config` makes it.
+
+    Args:
+        preset: None is that of `base`, or `PRESET`.
+        settings: as `change` takes them.
+        base: a trained model that each training starts from.
+
+    Raises:
+        ConfigError: if the preset, a key or a value isn't known, or isn't that of `base`.
+    """
+    if base is not None:
+        return make_config(preset, settings, base.config)
+    return make_config(preset or PRESET, settings)
 
 
 def audit_labels(
