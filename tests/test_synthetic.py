@@ -66,6 +66,8 @@ def test_what_batches_ask_for_is_the_styles() -> None:
 def test_the_fingerprint_tells_what_would_be_drawn() -> None:
     known = EpochDrawings(GENERATOR, 10, seed=3).fingerprint
     assert known == EpochDrawings(Generator(LEARNABLE, FONTS), 10, seed=3).fingerprint
+    moved = replace(LEARNABLE, fonts=replace(LEARNABLE.fonts, folders=("elsewhere",)))
+    assert known == EpochDrawings(Generator(moved, FONTS), 10, seed=3).fingerprint
     others = [
         EpochDrawings(GENERATOR, 11, seed=3),
         EpochDrawings(GENERATOR, 10, seed=4),

@@ -1,9 +1,10 @@
-"""Recovered letters -> a TrueType font, and a picture of several fonts."""
+"""Recovered letters -> TrueType fonts, a picture of them, and a style that draws with them."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from crnn_captcha.errors import MissingExtraError
+from crnn_captcha.files import write_bytes, write_text
 from crnn_captcha.fonts import UNMAPPED
-from crnn_captcha.recovery import RecoveredGlyph
+from crnn_captcha.recovery import STYLE_FILE, RecoveredGlyph, Recovery, style_file, table
 from crnn_captcha.typefaces import repaired
 
 try:  # here, so that it is known before fonts are looked for
@@ -31,6 +33,22 @@ SHEET_ROW_PX = 40  # of the picture of all fonts
 SHEET_FONT_PX = 32
 SHEET_COLUMN_PX = 34
 SHEET_NAME_PX = 60
+PICTURE, TABLE = "fonts.png", "fonts.csv"  # beside the font files
+
+
+def write_fonts(recovery: Recovery, folder: Path) -> None:
+    """Writes fonts, `PICTURE`, `TABLE` and, as the last, the `STYLE_FILE` that draws with them.
+
+    Args:
+        recovery: by `recover_fonts`.
+        folder: is made if it isn't there.
+    """
+    files = {font.name: font_file(font.glyphs, font.name) for font in recovery.fonts}
+    for name, content in files.items():
+        write_bytes(folder / f"{name}.ttf", content)
+    write_bytes(folder / PICTURE, sheet(files, recovery.characters))
+    write_text(folder / TABLE, table(recovery))
+    write_text(folder / STYLE_FILE, style_file(recovery))
 
 
 def font_file(glyphs: Mapping[str, RecoveredGlyph], family: str) -> bytes:

@@ -36,6 +36,7 @@ LEAST_IMAGES = 4  # of a font; fewer may be alike by chance
 LEAST_CHARACTERS = 8
 OUTLIER = 0.8  # a letter that is less like others of its kind is turned, or ill cut
 ROUNDS = 8  # of fitting sizes and lines
+STYLE_FILE = "style.toml"  # what `style_file` says, in the folder of the fonts
 SLIGHT = 0.01  # of the range of heights or places: what is off by less is right
 # Letters look as they are recovered: no capitals for small letters, nothing bolder or slanted.
 STYLE = """\
@@ -112,6 +113,20 @@ class Recovery:
     samples: tuple[Sample, ...]
     apart: int
     broken: tuple[BrokenImage, ...]
+
+    @property
+    def characters(self) -> str:
+        """Those that at least one of the fonts has, sorted."""
+        return "".join(sorted({c for font in self.fonts for c in font.glyphs}))
+
+    def summary(self) -> str:
+        """What came out, for people to read."""
+        held = sum(len(font.images) for font in self.fonts)
+        mean = sum(len(font.glyphs) for font in self.fonts) / len(self.fonts)
+        return (
+            f"Recovered {len(self.fonts):,} fonts from {held:,} of {len(self.samples):,} images, "
+            f"with {mean:.1f} of {len(self.characters)} characters on average."
+        )
 
 
 def recover_fonts(

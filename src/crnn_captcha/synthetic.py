@@ -6,7 +6,7 @@ Keys end in what images are for, so that no image is drawn for two purposes.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from crnn_captcha.generator import Generator, png_of
 
 TO_LEARN_FROM = 1
 TO_VALIDATE_WITH = 2
+RECOVERED = "recovered"  # instead of a style: one with the fonts of the images to learn from
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Synthetic:
     """What is to be drawn: `STYLE:COUNT`.
 
     Attributes:
-        style: a name or a file, as `load_style` takes it.
+        style: a name or a file, as `load_style` takes it, or `RECOVERED`.
         count: images in an epoch.
     """
 
@@ -92,7 +93,9 @@ class EpochDrawings:
     def fingerprint(self) -> str:
         """Tells whether a training that goes on would draw what it drew before."""
         fonts = "\n".join(f"{font.family}\t{font.style}" for font in self.generator.fonts)
-        what = f"{self.generator.style!r}\n{self.count}\n{self.seed}\n{fonts}"
+        style = self.generator.style
+        anywhere = replace(style, fonts=replace(style.fonts, folders=()))  # they may be moved
+        what = f"{anywhere!r}\n{self.count}\n{self.seed}\n{fonts}"
         return hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest()
 
     def _key(self, epoch: int, number: int) -> tuple[int, int, int, int]:

@@ -50,7 +50,7 @@ def test_fonts_a_style_a_picture_and_a_table_are_written(data: Path, tmp_path: P
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("Recovered 1 fonts from ")
     assert "abd-77.png" in result.stderr
-    assert f"--synthetic '{out}/style.toml':" in result.stdout
+    assert f"--synthetic '{out}/style.toml:33'" in result.stdout
     names = {path.name for path in out.iterdir()}
     assert names == {"font-001.ttf", "fonts.png", "fonts.csv", "style.toml"}
     drawn = CliRunner().invoke(

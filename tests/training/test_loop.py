@@ -25,6 +25,7 @@ from crnn_captcha.errors import (
     ConfigError,
     DatasetError,
     ExportError,
+    FontError,
     LabelError,
     MissingExtraError,
     RunError,
@@ -416,3 +417,39 @@ def test_what_is_learned_from_is_said(
     train(captchas, tmp_path / "run", config)
     said = capsys.readouterr().err
     assert "49 images and 8 drawn anew in each epoch to learn from, 5 to validate with" in said
+
+
+def test_fonts_of_the_images_are_recovered_and_drawn_with(
+    quick_config: MakeConfig, captchas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crnn_captcha.recovery.LEAST_CHARACTERS", 4)
+    config = quick_config("data.synthetic=recovered:8")
+    whole, stopped, moved = tmp_path / "whole", tmp_path / "stopped", tmp_path / "moved"
+    (stopped / "fonts").mkdir(parents=True)
+    (stopped / "fonts" / "font-999.ttf").write_bytes(b"of a start that was broken off")
+    train(captchas, whole, config, progress=False)
+    with monkeypatch.context() as patch:
+        _stop_at(patch, 9, signal.SIGTERM)  # in the second epoch
+        assert train(captchas, stopped, config, progress=False).interrupted
+    assert {path.name for path in RunFolder(stopped).fonts.iterdir()} == {
+        "font-001.ttf", "fonts.csv", "fonts.png", "style.toml",
+    }  # fmt: skip
+    shown = RunFolder(stopped).fonts.joinpath("fonts.csv").read_text()
+    dataset = open_dataset(captchas, validation_fraction=config.data.validation_fraction)
+    assert all(sample.name in shown for sample in dataset.samples("train"))
+    assert not any(sample.name in shown for sample in dataset.samples("validation"))
+    stopped.rename(moved)
+    begun = RunFolder(moved).load_config()
+    assert begun.data.synthetic == "recovered:8"
+    assert not train(captchas, moved, begun, resume=True, progress=False).interrupted
+    losses = [[row["loss"] for row in RunFolder(path).read_history()] for path in (whole, moved)]
+    assert losses[0] == losses[1]
+    assert len(set(losses[0])) == 3
+
+
+def test_where_no_font_is_recovered_no_run_begins(
+    quick_config: MakeConfig, captchas: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(FontError, match="no 4 of these are of one font"):  # of 8 characters
+        train(captchas, tmp_path, quick_config("data.synthetic=recovered:8"), progress=False)
+    assert not list(tmp_path.iterdir())

@@ -226,6 +226,11 @@ def test_nothing_to_learn_from_is_refused(tiny_config: MakeConfig) -> None:
         open_data(None, tiny_config().data)
 
 
+def test_fonts_are_not_recovered_without_data(tiny_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match=r"recovered from the images of DATA\. Received: no DATA"):
+        open_data(None, tiny_config("data.synthetic=recovered:9").data)
+
+
 def test_a_given_charset_has_what_is_drawn(
     captchas: Path, tiny_config: MakeConfig, style: Path
 ) -> None:

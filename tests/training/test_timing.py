@@ -41,3 +41,10 @@ def test_an_epoch_is_measured_by_its_steps_and_its_validation(
     clock = accumulate(chain.from_iterable((0.0, duration) for duration in durations))
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     assert epoch_seconds(captchas, config) == pytest.approx(2 * steps + 3 * validations)
+
+
+def test_an_epoch_with_recovered_fonts_is_timed(
+    captchas: Path, quick_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crnn_captcha.recovery.LEAST_CHARACTERS", 4)
+    assert epoch_seconds(captchas, quick_config("data.synthetic=recovered:8")) > 0

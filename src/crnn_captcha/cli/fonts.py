@@ -28,7 +28,9 @@ def fonts(data: Path, out: Path, validation_fraction: float, split_seed: int) ->
 
     Images of one font are found by the shapes of their letters. The best letter of each kind is
     drawn into a font file. A training that draws its own texts in these fonts sees each of them
-    far more often, and learns to tell what looks alike: o from 0 in this one.
+    far more often, and learns to tell what looks alike: o from 0 in this one. `crnn-captcha train
+    DATA --synthetic recovered:COUNT` recovers and trains at once; this shows the fonts, and leaves
+    the style to be changed.
 
     Into DIR go the fonts (.ttf), a style that draws with them (style.toml), a picture of them
     (fonts.png), and which image is in which font (fonts.csv). Letters have to be of flat colours
@@ -38,7 +40,6 @@ def fonts(data: Path, out: Path, validation_fraction: float, split_seed: int) ->
     from crnn_captcha import font_files, recovery
     from crnn_captcha.dataset import open_dataset
     from crnn_captcha.errors import DatasetError
-    from crnn_captcha.files import write_bytes, write_text
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DatasetError(
@@ -47,29 +48,21 @@ def fonts(data: Path, out: Path, validation_fraction: float, split_seed: int) ->
         )
     dataset = open_dataset(data, validation_fraction=validation_fraction, seed=split_seed)
     found = recovery.recover_fonts(dataset, dataset.samples("train"), progress=True)
-    files = {font.name: font_files.font_file(font.glyphs, font.name) for font in found.fonts}
-    for name, content in files.items():
-        write_bytes(out / f"{name}.ttf", content)
-    characters = "".join(sorted({c for font in found.fonts for c in font.glyphs}))
-    write_bytes(out / "fonts.png", font_files.sheet(files, characters))
-    write_text(out / "fonts.csv", recovery.table(found))
-    write_text(out / "style.toml", recovery.style_file(found))
-    _say(found, data, out, len(characters))
+    font_files.write_fonts(found, out)
+    _say(found, data, out / font_files.PICTURE, out / recovery.STYLE_FILE)
 
 
-def _say(found: Recovery, data: Path, out: Path, characters: int) -> None:
+def _say(found: Recovery, data: Path, picture: Path, style: Path) -> None:
     for broken in found.broken[:SHOWN_BROKEN]:
         click.echo(f"Left out: {broken.name}. {broken.reason}", err=True)
     if len(found.broken) > SHOWN_BROKEN:
         click.echo(f"Left out, too: {len(found.broken) - SHOWN_BROKEN:,} more.", err=True)
-    held = sum(len(font.images) for font in found.fonts)
-    mean = sum(len(font.glyphs) for font in found.fonts) / len(found.fonts)
     click.echo(
-        f"Recovered {len(found.fonts):,} fonts from {held:,} of {len(found.samples):,} images, "
-        f"with {mean:.1f} of {characters} characters on average. Letters stand apart in "
-        f"{found.apart:,}; those in no font are of one that is met seldom, or too much turned."
+        f"{found.summary()} Letters stand apart in {found.apart:,}; those in no font are of one "
+        "that is met seldom, or too much turned."
     )
-    shown, style = (click.format_filename(path) for path in (out / "fonts.png", out / "style.toml"))
-    count = len(found.samples)
-    train = f"crnn-captcha train {shlex.quote(str(data))} --synthetic {shlex.quote(style)}:{count}"
-    click.echo(f"Look at them: {shown}. Next: {train} --out runs/fonts-learned")
+    synthetic = shlex.quote(f"{click.format_filename(style)}:{len(found.samples)}")
+    train = f"crnn-captcha train {shlex.quote(str(data))} --synthetic {synthetic}"
+    click.echo(
+        f"Look at them: {click.format_filename(picture)}. Next: {train} --out runs/fonts-learned"
+    )

@@ -29,6 +29,7 @@ from crnn_captcha.training.preparation import (
     open_data,
     pad_drawn,
     prepare,
+    recover,
 )
 from crnn_captcha.training.report import write_training_report
 from crnn_captcha.training.run import BASE_DIGEST, RunFolder
@@ -120,11 +121,11 @@ def train(
         ConfigError: if the network can't be built, is too large for a bundle, or isn't that of
             `base`; if there is no data, and nothing is to be drawn, or what isn't known, or there
             are corrections.
-        FontError: if no font can draw what is to be drawn.
+        FontError: if no font can draw what is to be drawn, or none is recovered.
         RunError: if `run` can't be used, data, corrections or `base` changed since, or the loss
             isn't finite.
         MissingExtraError: if logs for TensorBoard are asked for and it isn't installed, or neither
-            is the generator that a style names.
+            is the generator that a style names, or what writes recovered fonts.
     """
     folder = RunFolder(Path(run))
     continued = resume and folder.exists
@@ -141,7 +142,11 @@ def train(
     data_digest = dataset.digest("train", "validation")
     if continued:
         folder.check_data(data_digest)
-    prepared = prepare(dataset, config, skip_broken=skip_broken, progress=progress)
+    else:
+        recover(dataset, config.data, folder.fonts, progress=progress)
+    prepared = prepare(
+        dataset, config, fonts=folder.fonts, skip_broken=skip_broken, progress=progress
+    )
     characters = prepared.charset.characters
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, charset=characters))
     if continued and folder.load_config() != config:

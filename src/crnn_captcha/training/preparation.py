@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from crnn_captcha.dataset import Dataset, Sample, open_dataset
 from crnn_captcha.errors import ConfigError, DatasetError, LabelError
 from crnn_captcha.generator import Generator
 from crnn_captcha.preprocessing import Pipeline
-from crnn_captcha.progress import progress_bar
+from crnn_captcha.progress import progress_bar, say
+from crnn_captcha.recovery import STYLE_FILE, recover_fonts
 from crnn_captcha.style_files import load_style
-from crnn_captcha.synthetic import EpochDrawings, parse_synthetic, validation_data
+from crnn_captcha.synthetic import RECOVERED, EpochDrawings, parse_synthetic, validation_data
 from crnn_captcha.training.config import Config, DataConfig
 
 BYTES_A_WEIGHT = 4  # float32
@@ -130,6 +132,11 @@ def open_data(
             "Name a zip or a folder, or let it draw: --synthetic STYLE:COUNT."
         )
     drawn = parse_synthetic(config.synthetic)
+    if drawn.style == RECOVERED:
+        raise ConfigError(
+            "Fonts are recovered from the images of DATA. Received: no DATA. "
+            f"Name a zip or a folder, or another style than '{RECOVERED}'."
+        )
     count = max(1, round(drawn.count * config.validation_fraction))
     generator = Generator(load_style(drawn.style))
     return validation_data(generator, drawn.style, count, config.split_seed)
@@ -157,12 +164,46 @@ class Prepared:
     skipped: int
 
 
-def prepare(dataset: Dataset, config: Config, *, skip_broken: bool, progress: bool) -> Prepared:
+def recover(dataset: Dataset, config: DataConfig, folder: Path, *, progress: bool) -> None:
+    """Puts the fonts of the train images into a folder, if it is these that are to be drawn with.
+
+    Args:
+        dataset: what to train on; validation images aren't looked at.
+        config: says what is drawn.
+        folder: what is there of an earlier start is removed.
+        progress: show progress bars on standard error, and what came out.
+
+    Raises:
+        DatasetError: if there is nothing to train on.
+        FontError: if no font was found.
+        MissingExtraError: if the libraries that write fonts aren't installed.
+    """
+    if not config.synthetic or parse_synthetic(config.synthetic).style != RECOVERED:
+        return
+    from crnn_captcha import font_files  # needs an extra that other trainings do without
+
+    found = recover_fonts(dataset, dataset.samples("train"), progress=progress)
+    if folder.exists():
+        shutil.rmtree(folder)
+    font_files.write_fonts(found, folder)
+    if progress:
+        say(f"{found.summary()} Look at them: {folder / font_files.PICTURE}")
+
+
+def prepare(
+    dataset: Dataset,
+    config: Config,
+    *,
+    fonts: Path | None = None,
+    skip_broken: bool,
+    progress: bool,
+) -> Prepared:
     """Prepares every image of the train and validation splits once.
 
     Args:
         dataset: what to train on.
         config: says how to prepare, and how much to keep in memory.
+        fonts: where `recover` put fonts, if these are to be drawn with.
         skip_broken: leave broken images out.
         progress: show a progress bar on standard error.
 
@@ -171,7 +212,7 @@ def prepare(dataset: Dataset, config: Config, *, skip_broken: bool, progress: bo
         LabelError: if a label, or what is drawn, has a character that a given charset lacks.
         ConfigError, FontError, MissingExtraError: if what is asked for can't be drawn.
     """
-    drawings = _drawings(config)
+    drawings = _drawings(config, fonts)
     alone = drawings is not None and not dataset.splits["train"]  # nothing else to learn from
     train = () if alone else dataset.samples("train")
     validation = dataset.samples("validation")
@@ -200,7 +241,7 @@ def prepare(dataset: Dataset, config: Config, *, skip_broken: bool, progress: bo
             "Mend or remove them, or leave them out with --skip-broken."
         )
     whole = dataset.without(image.name for image in broken)
-    rest = prepare(whole, config, skip_broken=False, progress=progress)
+    rest = prepare(whole, config, fonts=fonts, skip_broken=False, progress=progress)
     return replace(rest, skipped=len(broken))
 
 
@@ -213,9 +254,9 @@ def charset_of(samples: Sequence[Sample], config: Config) -> Charset:
     if config.data.charset:
         return Charset(config.data.charset)
     labels = [sample.label for sample in samples]
-    if config.data.synthetic:
-        style = load_style(parse_synthetic(config.data.synthetic).style)
-        labels.append(style.charset.characters)
+    style = parse_synthetic(config.data.synthetic).style if config.data.synthetic else RECOVERED
+    if style != RECOVERED:  # whose characters are those of the labels
+        labels.append(load_style(style).charset.characters)
     return Charset.from_labels(labels)
 
 
@@ -243,11 +284,13 @@ def _batches(
     )
 
 
-def _drawings(config: Config) -> EpochDrawings | None:
+def _drawings(config: Config, fonts: Path | None) -> EpochDrawings | None:
     if not config.data.synthetic:
         return None
     drawn = parse_synthetic(config.data.synthetic)
-    return EpochDrawings(Generator(load_style(drawn.style)), drawn.count, config.seed)
+    own = fonts / STYLE_FILE if fonts and drawn.style == RECOVERED else None
+    style = load_style(own or drawn.style)
+    return EpochDrawings(Generator(style), drawn.count, config.seed)
 
 
 def _listed(names: Sequence[str]) -> str:

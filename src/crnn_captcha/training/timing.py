@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 from crnn_captcha.corrections import Corrections
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.loop import build_networks
-from crnn_captcha.training.preparation import open_data, pad_drawn, prepare
+from crnn_captcha.training.model import Networks
+from crnn_captcha.training.preparation import Prepared, open_data, pad_drawn, prepare, recover
 
 MEASURED_STEPS = 24
 PASSES = 3
@@ -33,10 +35,18 @@ def epoch_seconds(
         DatasetError, LabelError, ConfigError: as `train` raises them.
     """
     dataset = open_data(data, config.data, corrections)
-    prepared = prepare(dataset, config, skip_broken=skip_broken, progress=False)
+    with tempfile.TemporaryDirectory() as fonts:
+        recover(dataset, config.data, Path(fonts), progress=False)
+        prepared = prepare(
+            dataset, config, fonts=Path(fonts), skip_broken=skip_broken, progress=False
+        )
+        networks = build_networks(config, prepared.charset.num_classes, len(prepared.learning))
+        pad_drawn(networks.reader, prepared.learning)
+        return _timed(networks, prepared)
+
+
+def _timed(networks: Networks, prepared: Prepared) -> float:
     learning, validation = prepared.learning, prepared.validation
-    networks = build_networks(config, prepared.charset.num_classes, len(learning))
-    pad_drawn(networks.reader, learning)
     heads = len(networks.learner.outputs)
     every = max(1, len(learning) // MEASURED_STEPS)
     passes = []
