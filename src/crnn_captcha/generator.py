@@ -141,8 +141,16 @@ class Generator:
             lacking = font.lacking(characters)
             characters = "".join(c for c in characters if c not in lacking)
         length = int(random.integers(self.style.min_length, self.style.max_length, endpoint=True))
-        label = "".join(characters[i] for i in random.integers(len(characters), size=length))
-        return label, by_family
+        chosen = [characters[i] for i in random.integers(len(characters), size=length)]
+        confusable = [c for c in characters if c in self.style.confusable]
+        if self.style.confusable_share and confusable:
+            others = random.integers(len(confusable), size=length)
+            exchanged = random.random(length) < self.style.confusable_share
+            chosen = [
+                confusable[i] if yes else c
+                for c, i, yes in zip(chosen, others, exchanged, strict=True)
+            ]
+        return "".join(chosen), by_family
 
     def _fonts(self) -> Sequence[Font]:
         style = self.style

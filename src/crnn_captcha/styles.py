@@ -244,7 +244,10 @@ class Style:
     """How captchas look, and what they say.
 
     Attributes:
-        charset: each character of a label is as likely as any other.
+        charset: each character of a label is as likely as any other,
+        confusable: but these, such as `o0l1i`, are more likely: they are what takes longest to
+            learn to tell apart. Those that charset or font lack don't count.
+        confusable_share: of the characters of a label, besides those that are met by chance.
         min_length: fewest characters of a label.
         max_length: most characters of a label.
         capitals: share of the images that show capitals for small letters.
@@ -257,6 +260,8 @@ class Style:
     """
 
     charset: Charset = DEFAULT_CHARSET
+    confusable: str = ""
+    confusable_share: float = field(default=0.0, metadata=_within(0, 1))
     min_length: int = 4
     max_length: int = 8
     capitals: float = field(default=0.0, metadata=_within(0, 1))
