@@ -66,6 +66,20 @@ def test_labels_of_a_seed_stay_the_same_in_every_version() -> None:
     assert names == ["s0tgima-0.png", "rsgv-1.png", "8pf2ljp-2.png", "pa1yn1ed-3.png"]
 
 
+def test_characters_that_are_confusable_can_be_drawn_more_often() -> None:
+    style = replace(Style(), confusable="o0É", confusable_share=0.4)  # no font has an É
+    labels = "".join(Generator(style, FONTS).label(3, i) for i in range(1000))
+    assert set(labels) == set(CHARACTERS)
+    shares = np.array([labels.count(c) for c in CHARACTERS]) / len(labels)
+    often = np.array([c in "o0" for c in CHARACTERS])
+    np.testing.assert_allclose(shares[often], 0.4 / 2 + 0.6 / 36, atol=0.02)
+    np.testing.assert_allclose(shares[~often], 0.6 / 36, atol=0.01)
+    usual = [Generator(Style(), FONTS).label(3, i) for i in range(9)]
+    for nothing in ({"confusable": "É", "confusable_share": 0.4}, {"confusable": "o0"}):
+        same = Generator(replace(Style(), **nothing), FONTS)
+        assert [same.label(3, i) for i in range(9)] == usual
+
+
 def test_another_process_gives_the_same_bytes() -> None:
     here = _digest(generate(10, 5, fonts=FONTS))
     there = subprocess.run(

@@ -244,13 +244,13 @@ class Style:
     """How captchas look, and what they say.
 
     Attributes:
-        charset: each character of a label is as likely as any other,
-        confusable: but these, such as `o0l1i`, are more likely: they are what takes longest to
-            learn to tell apart. Those that charset or font lack don't count.
-        confusable_share: of the characters of a label, besides those that are met by chance.
+        charset: each character of a label is as likely as any other, but for `confusable`.
         min_length: fewest characters of a label.
         max_length: most characters of a label.
         capitals: share of the images that show capitals for small letters.
+        confusable: characters that take longest to learn to tell apart, such as `o0l1i`. Those
+            that charset or font lack don't count.
+        confusable_share: of a label's characters, that are taken from `confusable` alone.
         generator: a name of `peers.GENERATORS`, which draws by rules of its own: of the tables,
             only `image` and `fonts` count then. Empty: this package draws.
 
@@ -260,11 +260,11 @@ class Style:
     """
 
     charset: Charset = DEFAULT_CHARSET
-    confusable: str = ""
-    confusable_share: float = field(default=0.0, metadata=_within(0, 1))
     min_length: int = 4
     max_length: int = 8
     capitals: float = field(default=0.0, metadata=_within(0, 1))
+    confusable: str = ""
+    confusable_share: float = field(default=0.0, metadata=_within(0, 1))
     generator: str = OWN
     image: ImageStyle = field(default_factory=ImageStyle)
     fonts: FontStyle = field(default_factory=FontStyle)
