@@ -3,7 +3,8 @@
 Where a training goes on from its end at a high rate and comes to rest again, the weights halfway
 between such ends read better than either (stochastic weight averaging, arXiv 1803.05407). All
 bundles are of one network; normalisations are part of the kernels by then, and are averaged with
-them. The temperature is fitted anew on the validation images.
+them. The temperature is fitted anew on the validation images. The mean can't be trained on from:
+of its normalisations nothing is known any more.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import onnx
 from measurement import Figure, argument_parser, report, run
 from onnx import numpy_helper
 
-from crnn_captcha.bundle import METADATA_KEY, Bundle, read_bundle, write_bundle
+from crnn_captcha.bundle import METADATA_KEY, NETWORK_KEY, Bundle, read_bundle, write_bundle
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.images import decode_image
 from crnn_captcha.recognizer import Recognizer, bundle_path
 from crnn_captcha.temperature import fit_temperature
+
+OURS = (METADATA_KEY, NETWORK_KEY)  # metadata that the mean doesn't share
 
 
 def mean_graph(graphs: Sequence[bytes]) -> bytes:
@@ -43,7 +46,7 @@ def mean_graph(graphs: Sequence[bytes]) -> bytes:
             arrays = [numpy_helper.to_array(tensor) for tensor in (target, *others)]
             mean = np.mean(arrays, axis=0, dtype=np.float64).astype(np.float32)
             target.CopyFrom(numpy_helper.from_array(mean, target.name))
-    kept = [entry for entry in models[0].metadata_props if entry.key != METADATA_KEY]
+    kept = [entry for entry in models[0].metadata_props if entry.key not in OURS]
     del models[0].metadata_props[:]
     models[0].metadata_props.extend(kept)
     return bytes(models[0].SerializeToString())
