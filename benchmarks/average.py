@@ -1,7 +1,7 @@
 """One reader with the mean weights of several that learned one after the other.
 
 Where a training goes on from its end at a high rate and comes to rest again, the weights halfway
-between such ends read better than either (stochastic weight averaging, arXiv 1803.05407). All
+between such ends can read better than either (stochastic weight averaging, arXiv 1803.05407). All
 bundles are of one network; normalisations are part of the kernels by then, and are averaged with
 them. The temperature is fitted anew on the validation images. The mean can't be trained on from:
 of its normalisations nothing is known any more.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from measurement import Figure, argument_parser, report, run
+from measurement import Figure, argument_parser, reading_figures, report, run
 from onnx import numpy_helper
 
 from crnn_captcha.bundle import METADATA_KEY, NETWORK_KEY, Bundle, read_bundle, write_bundle
@@ -80,16 +80,11 @@ def main() -> None:
         metadata, temperature=fit.temperature, training={**metadata.training, **facts}
     )
     write_bundle(arguments.out, graph, metadata)
-    figures = []
+    figures: list[Figure] = []
     for model in (*arguments.models, arguments.out):
         result = evaluate(Recognizer(model), dataset, samples, progress=True)
         what = f"{model}, all {result.images:,} images of validation"
-        shares = {
-            "exact match": result.exact_match,
-            "the same with look-alikes merged": result.merged_exact_match,
-            "CER": result.cer,
-        }
-        figures += [Figure(f"{what}: {key}", [100 * v], "%", 1) for key, v in shares.items()]
+        figures += reading_figures(what, result)
     report(figures, as_json=arguments.json)
 
 

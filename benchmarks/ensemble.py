@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from measurement import Figure, argument_parser, report, run
+from measurement import Figure, argument_parser, reading_figures, report, run
 
 from crnn_captcha.alignment import ctc_log_likelihood, log_softmax
 from crnn_captcha.charset import Charset
@@ -78,16 +78,11 @@ def main() -> None:
     readers.append((" and ".join(arguments.models), Ensemble(recognizers)))
     dataset = open_dataset(arguments.data)
     samples = dataset.samples(arguments.split)
-    figures = []
+    figures: list[Figure] = []
     for name, reader in readers:
         result = evaluate(reader, dataset, samples, progress=True)
         what = f"{name}, all {result.images:,} images of {arguments.split}"
-        shares = {
-            "exact match": result.exact_match,
-            "the same with look-alikes merged": result.merged_exact_match,
-            "CER": result.cer,
-        }
-        figures += [Figure(f"{what}: {key}", [100 * v], "%", 1) for key, v in shares.items()]
+        figures += reading_figures(what, result)
     report(figures, as_json=arguments.json)
 
 

@@ -14,12 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from crnn_captcha.errors import CrnnCaptchaError
 from crnn_captcha.windows import available_cores
+
+if TYPE_CHECKING:
+    from crnn_captcha.outcomes import EvaluationResult
 
 COLUMNS = ("what", "figure", "command", "date", "commit", "machine", "spread")
 SEED = 1  # of the images that are drawn, or of the choice among those of a data set
@@ -180,6 +183,16 @@ def positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, not {text}")
     return number
+
+
+def reading_figures(what: str, result: EvaluationResult) -> list[Figure]:
+    """How well something reads, in three figures."""
+    shares = {
+        "exact match": result.exact_match,
+        "the same with look-alikes merged": result.merged_exact_match,
+        "CER": result.cer,
+    }
+    return [Figure(f"{what}: {key}", [100 * value], "%", 1) for key, value in shares.items()]
 
 
 def report(figures: Sequence[Figure], *, as_json: bool) -> None:

@@ -425,8 +425,6 @@ def test_fonts_of_the_images_are_recovered_and_drawn_with(
     monkeypatch.setattr("crnn_captcha.recovery.LEAST_CHARACTERS", 4)
     config = quick_config("data.synthetic=recovered:8")
     whole, stopped, moved = tmp_path / "whole", tmp_path / "stopped", tmp_path / "moved"
-    (stopped / "fonts").mkdir(parents=True)
-    (stopped / "fonts" / "font-999.ttf").write_bytes(b"of a start that was broken off")
     train(captchas, whole, config, progress=False)
     with monkeypatch.context() as patch:
         _stop_at(patch, 9, signal.SIGTERM)  # in the second epoch

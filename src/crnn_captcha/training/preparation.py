@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -170,7 +169,7 @@ def recover(dataset: Dataset, config: DataConfig, folder: Path, *, progress: boo
     Args:
         dataset: what to train on; validation images aren't looked at.
         config: says what is drawn.
-        folder: what is there of an earlier start is removed.
+        folder: new or empty.
         progress: show progress bars on standard error, and what came out.
 
     Raises:
@@ -183,8 +182,6 @@ def recover(dataset: Dataset, config: DataConfig, folder: Path, *, progress: boo
     from crnn_captcha import font_files  # needs an extra that other trainings do without
 
     found = recover_fonts(dataset, dataset.samples("train"), progress=progress)
-    if folder.exists():
-        shutil.rmtree(folder)
     font_files.write_fonts(found, folder)
     if progress:
         say(f"{found.summary()} Look at them: {folder / font_files.PICTURE}")

@@ -95,14 +95,12 @@ class RunFolder:
         return self.config_file.is_file()
 
     def check_new(self) -> None:
-        """Makes sure that nothing is here yet, but for fonts of a start that was broken off.
+        """Makes sure that nothing is here yet.
 
         Raises:
             RunError: if the folder already holds something.
         """
-        if self.path.exists() and (
-            not self.path.is_dir() or any(path != self.fonts for path in self.path.iterdir())
-        ):
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             go_on = "Go on with the run in it by --resume, or name" if self.exists else "Name"
             raise RunError(
                 f"A new run needs a new or empty folder. Received: {self.path}. "
