@@ -149,6 +149,7 @@ def test_a_setting_without_a_key_of_the_configuration_is_refused(setting: str) -
         ("optimizer.weight_decay=-1", "optimizer.weight_decay is at least 0"),
         ("optimizer.clip_norm=-1", "optimizer.clip_norm is at least 0"),
         ("optimizer.plateau_patience=0", "optimizer.plateau_patience is at least 1"),
+        ("optimizer.ema_decay=1", "optimizer.ema_decay is at least 0 and below 1"),
         ("optimizer.plateau_factor=1", "optimizer.plateau_factor is between 0 and 1"),
         ("optimizer.warmup=1", "optimizer.warmup is at least 0 and below 1"),
         ("training.epochs=0", "training.epochs is at least 1"),

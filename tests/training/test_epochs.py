@@ -14,6 +14,7 @@ from conftest import MakeConfig
 from numpy.typing import NDArray
 
 from crnn_captcha.batches import Batches
+from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.decoding import ctc_log_likelihood, log_softmax
 from crnn_captcha.errors import DatasetError, RunError
@@ -28,8 +29,12 @@ from crnn_captcha.training.epochs import Epochs, _duration
 from crnn_captcha.training.loop import TrainingResult
 from crnn_captcha.training.preparation import prepare
 from crnn_captcha.training.run import RunFolder
+from crnn_captcha.training.trained import load_networks
 
 EVERY_STEP = "training.checkpoint_s=0.000001"
+PLATEAU = (
+    "optimizer.plateau_patience=1", "optimizer.ema_decay=0.95", "training.monitor=val_exact_match",
+)  # fmt: skip
 COLUMNS = [
     "epoch", "loss", "val_loss", "val_exact_match", "val_cer", "learning_rate", "seconds",
     "waiting_seconds",
@@ -66,10 +71,11 @@ def whole(
 
 @pytest.fixture(scope="module")
 def plateau_config(quick_config: MakeConfig) -> Config:
-    """Writes a checkpoint each step. As nothing is read yet, the learning rate falls each epoch."""
-    return quick_config(
-        EVERY_STEP, "optimizer.plateau_patience=1", "training.monitor=val_exact_match"
-    )
+    """Writes a checkpoint each step, and takes the mean of the weights.
+
+    As nothing is read yet, the learning rate falls each epoch.
+    """
+    return quick_config(EVERY_STEP, *PLATEAU)
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +152,7 @@ def test_who_makes_the_batches_changes_nothing(
     tmp_path: Path,
     settings: list[str],
 ) -> None:
-    plateau = "optimizer.plateau_patience=1", "training.monitor=val_exact_match"
-    train(tmp_path / "run", quick_config(*plateau, *settings))
+    train(tmp_path / "run", quick_config(*PLATEAU, *settings))
     _assert_ended_alike(tmp_path / "run", uninterrupted)
 
 
@@ -366,6 +371,21 @@ def test_the_best_model_is_the_best_by_the_monitored_figure(
     assert epochs == saved
     assert result.best["epoch"] == saved[-1]
     assert result.reason == "All 3 epochs are done."
+
+
+def test_what_is_kept_is_the_mean_of_the_weights(
+    train: Train, quick_config: MakeConfig, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    train(folder.path, quick_config("training.epochs=2", "optimizer.ema_decay=0.9"))
+    config = folder.load_config()
+    reader = load_networks(folder, config, Charset(config.data.charset)).reader
+    kept = [np.asarray(weight) for weight in reader.trainable_variables]
+    arrays = _variables(folder)
+    for ours, mean in zip(kept, arrays[-len(kept) :], strict=True):
+        np.testing.assert_array_equal(ours, mean)
+    kernel = next(array for array in arrays if array.shape == kept[0].shape)
+    assert not np.array_equal(kept[0], kernel)  # where the last steps have led
 
 
 def test_validation_measures_what_the_bundle_reads(tiny_run: Path, captchas: Path) -> None:

@@ -155,6 +155,8 @@ class OptimizerConfig:
         schedule: `plateau` multiplies the learning rate by `plateau_factor` after
             `plateau_patience` epochs without a better monitored figure; `cosine` warms up over
             `warmup` of all steps and then falls to nothing at the last epoch.
+        ema_decay: share that a step keeps of the running mean of the weights, say 0.999; that mean
+            is then what is validated, kept and read with. 0: the weights as they are.
     """
 
     name: Literal["adam", "adamw"] = "adam"
@@ -165,6 +167,7 @@ class OptimizerConfig:
     plateau_patience: int = 5
     plateau_factor: float = 0.5
     warmup: float = 0.1
+    ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.learning_rate > 0, "optimizer.learning_rate", "more than 0")
@@ -173,6 +176,7 @@ class OptimizerConfig:
         _require(self.plateau_patience >= 1, "optimizer.plateau_patience", "at least 1")
         _require(0 < self.plateau_factor < 1, "optimizer.plateau_factor", "between 0 and 1")
         _require(0 <= self.warmup < 1, "optimizer.warmup", "at least 0 and below 1")
+        _require(0 <= self.ema_decay < 1, "optimizer.ema_decay", "at least 0 and below 1")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from crnn_captcha.files import replacing
 from crnn_captcha.metrics import cer, exact_match
 from crnn_captcha.progress import say
 from crnn_captcha.streams import WaitingTime
+from crnn_captcha.training.averaging import MEASURED_BATCHES, RunningMean
 from crnn_captcha.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.model import Networks, compiled
@@ -56,6 +57,7 @@ class Epochs:
         self.state = State(data=_fingerprint(prepared.learning))
         self._read = compiled(networks.reader)
         self._steps = len(prepared.learning)
+        self._mean = RunningMean(networks.learner, config.optimizer.ema_decay)
 
     def run(self) -> tuple[str, bool]:
         """Trains. Returns why it ended, and whether it was told to stop."""
@@ -66,13 +68,15 @@ class Epochs:
                 if self.state.step < self._steps:
                     self._train(watch)
                 if self.state.step == self._steps:
-                    self._finish_epoch(watch)
+                    with self._averaged():
+                        self._finish_epoch(watch)
                     reason = self._end()
                 if watch.stopping:
                     reason = reason or "Stopped as told."
                 self.save()
         if not self.state.best_epoch:  # stopped in the first epoch
-            self._save_model()
+            with self._averaged():
+                self._save_model()
             self.folder.write_history(self.state.history)
         return reason, watch.stopping
 
@@ -94,11 +98,14 @@ class Epochs:
                 "--resume goes on with the data that the run was started with. Received: other "
                 "images or labels. Name the same data, or train into another folder."
             )
-        variables = self._variables()
-        if [tuple(v.shape) for v in variables] != [array.shape for array in checkpoint.arrays]:
+        variables, means = self._variables(), self._mean.arrays
+        shapes = [tuple(variable.shape) for variable in (*variables, *means)]
+        if shapes != [array.shape for array in checkpoint.arrays]:
             raise self._does_not_fit()
-        for variable, array in zip(variables, checkpoint.arrays, strict=True):
+        for variable, array in zip(variables, checkpoint.arrays, strict=False):
             variable.assign(array)
+        for mean, array in zip(means, checkpoint.arrays[len(variables) :], strict=True):
+            mean[:] = array
         self.state = state
         self.folder.write_history(state.history)
         return True
@@ -111,7 +118,7 @@ class Epochs:
 
     def save(self) -> None:
         """Writes a checkpoint of this moment."""
-        arrays = [np.asarray(variable) for variable in self._variables()]
+        arrays = [*map(np.asarray, self._variables()), *self._mean.arrays]
         step = self.state.epoch * self._steps + self.state.step
         checkpoint = Checkpoint(arrays, dataclasses.asdict(self.state))
         save_checkpoint(self.folder.checkpoints, step, checkpoint)
@@ -161,7 +168,7 @@ class Epochs:
                 initial_epoch=state.epoch,
                 epochs=state.epoch + 1,
                 steps_per_epoch=self._steps - state.step,
-                callbacks=[watch],
+                callbacks=[self._mean, watch],  # in this order: the watch may save
                 shuffle=False,
                 verbose=0,
             )
@@ -172,6 +179,17 @@ class Epochs:
         finally:
             with contextlib.suppress(ValueError):  # TensorFlow's thread may be in it just now
                 stream.close()
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Within the block the network is the mean of what it was, if one is taken."""
+        data = self.config.data
+        last = self.prepared.learning.stream(
+            self.state.epoch,
+            start=max(0, self._steps - MEASURED_BATCHES),
+            workers=data.workers,
+            timeout_s=data.timeout_s,
+        )
+        return self._mean.in_place(images for images, _ in last)
 
     def _as_tensors(self, batches: WaitingTime) -> tf.data.Dataset:
         pipeline = self.config.pipeline
