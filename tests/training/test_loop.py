@@ -327,7 +327,7 @@ def test_several_devices_train_together(
 ) -> None:
     script = tmp_path / "on_two_devices.py"
     script.write_text(ON_TWO_DEVICES)
-    settings = *tiny_settings, "training.epochs=1", "data.batch_size=10"
+    settings = *tiny_settings, "training.epochs=1", "data.batch_size=10", "optimizer.ema_decay=0.9"
     done = subprocess.run(
         [sys.executable, script, captchas, tmp_path / "run", *settings],
         capture_output=True,

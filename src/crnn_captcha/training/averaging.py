@@ -42,7 +42,7 @@ class RunningMean(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Lets the mean follow the weights."""
-        steps = int(self.learner.optimizer.iterations)
+        steps = int(np.asarray(self.learner.optimizer.iterations))
         if not self.decay or (steps > EVERY and steps % EVERY):
             return
         updates = steps // EVERY
