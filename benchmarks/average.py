@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from measurement import Figure, argument_parser, reading_figures, report, run
+from measurement import Figure, argument_parser, reading_figures, report, run, unseen_images
 from onnx import numpy_helper
 
 from crnn_captcha.bundle import METADATA_KEY, NETWORK_KEY, Bundle, read_bundle, write_bundle
-from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.images import decode_image
@@ -68,8 +67,8 @@ def main() -> None:
     arguments = parser.parse_args()
     bundles = [read_bundle(bundle_path(model)) for model in arguments.models]
     metadata = bundles[-1].metadata  # of the one that learned last
-    dataset = open_dataset(arguments.data)
-    samples = dataset.samples("validation")
+    described = [bundle.metadata for bundle in bundles]
+    dataset, samples = unseen_images(arguments.data, "validation", described)
     graph = mean_graph([bundle.graph for bundle in reversed(bundles)])
     mean = Recognizer(Bundle(graph, metadata))
     images = (mean.pipeline(decode_image(dataset.read(sample))) for sample in samples)

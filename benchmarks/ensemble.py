@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from measurement import Figure, argument_parser, reading_figures, report, run
+from measurement import Figure, argument_parser, reading_figures, report, run, unseen_images
 
 from crnn_captcha.alignment import ctc_log_likelihood, log_softmax
 from crnn_captcha.charset import Charset
-from crnn_captcha.dataset import SPLITS, open_dataset
+from crnn_captcha.dataset import SPLITS
 from crnn_captcha.decoding import Reading, decode
 from crnn_captcha.errors import ConfigError, ImageError
 from crnn_captcha.evaluation import Reader, evaluate
@@ -76,8 +76,8 @@ def main() -> None:
     recognizers = [Recognizer(model) for model in arguments.models]
     readers: list[tuple[str, Reader]] = [*zip(arguments.models, recognizers, strict=True)]
     readers.append((" and ".join(arguments.models), Ensemble(recognizers)))
-    dataset = open_dataset(arguments.data)
-    samples = dataset.samples(arguments.split)
+    bundles = [recognizer.metadata for recognizer in recognizers]
+    dataset, samples = unseen_images(arguments.data, arguments.split, bundles)
     figures: list[Figure] = []
     for name, reader in readers:
         result = evaluate(reader, dataset, samples, progress=True)

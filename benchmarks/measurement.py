@@ -22,6 +22,8 @@ from crnn_captcha.errors import CrnnCaptchaError
 from crnn_captcha.windows import available_cores
 
 if TYPE_CHECKING:
+    from crnn_captcha.bundle import BundleMetadata
+    from crnn_captcha.dataset import Dataset, Sample, Split
     from crnn_captcha.outcomes import EvaluationResult
 
 COLUMNS = ("what", "figure", "command", "date", "commit", "machine", "spread")
@@ -183,6 +185,26 @@ def positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, not {text}")
     return number
+
+
+def unseen_images(
+    data: str, split: Split, bundles: Sequence[BundleMetadata]
+) -> tuple[Dataset, tuple[Sample, ...]]:
+    """The data, and those of a split that none of several models has learned from.
+
+    Each of them may have cut its validation images in its own way: those are taken that all have
+    in common.
+    """
+    from crnn_captcha.dataset import open_dataset
+
+    datasets = [
+        open_dataset(data, validation_fraction=share, seed=seed)
+        for share, seed in dict.fromkeys(bundle.validation_cut for bundle in bundles)
+    ]
+    names = [{sample.name for sample in dataset.samples(split)} for dataset in datasets]
+    common = set.intersection(*names)
+    samples = tuple(s for s in datasets[0].samples(split) if s.name in common)
+    return datasets[0], samples
 
 
 def reading_figures(what: str, result: EvaluationResult) -> list[Figure]:

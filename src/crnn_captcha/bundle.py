@@ -59,6 +59,19 @@ class BundleMetadata:
         _check_characters(self.charset.characters)
         _check_temperature(self.temperature, self.format_version)
 
+    @property
+    def validation_cut(self) -> tuple[float, int]:
+        """Share and seed of the validation split that was cut out of train for this model.
+
+        A tenth and 0 where the bundle doesn't say, or says what can't be.
+        """
+        share = self.training.get("validation_fraction")
+        seed = self.training.get("split_seed", self.training.get("seed"))  # once, one for both
+        return (
+            share if isinstance(share, float) and 0 < share < 1 else 0.1,
+            seed if type(seed) is int else 0,
+        )
+
     def to_json(self) -> str:
         """One JSON object, which `from_json` takes.
 

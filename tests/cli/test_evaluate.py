@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import crnn_captcha.recognizer
+from crnn_captcha.bundle import BundleMetadata
 from crnn_captcha.charset import Charset
 from crnn_captcha.cli.evaluate import evaluate
 from crnn_captcha.corrections import Correction, Corrections
@@ -17,6 +18,7 @@ from crnn_captcha.dataset import open_dataset
 from crnn_captcha.decoding import Reading
 from crnn_captcha.errors import DatasetError, ImageError, MissingExtraError, RunError
 from crnn_captcha.images import decode_image
+from crnn_captcha.pipelines import PIPELINES
 from crnn_captcha.reporting.showcase import Pixels, png
 
 
@@ -24,7 +26,7 @@ class FakeRecognizer:
     """Reads 'ab', or 'cd' where the image is dark."""
 
     charset = Charset("abcd")
-    metadata = SimpleNamespace(training={"split_seed": 0, "preset": "fake"})
+    metadata = BundleMetadata(charset, PIPELINES["standard"], {"preset": "fake"})
     models: list[str | None]
 
     def __init__(self, model: str | None) -> None:
@@ -111,6 +113,7 @@ def test_a_broken_image_counts_as_wrong_and_exits_with_1(data: Path) -> None:
         pytest.param({"seed": 7}, 0.1, 7, id="a bundle from before split_seed"),
         pytest.param({}, 0.1, 0, id="neither"),
         pytest.param({"split_seed": True, "validation_fraction": "half"}, 0.1, 0, id="nonsense"),
+        pytest.param({"validation_fraction": 1.5}, 0.1, 0, id="more than all"),
     ],
 )
 def test_validation_is_cut_as_it_was_for_the_training(
@@ -120,7 +123,8 @@ def test_validation_is_cut_as_it_was_for_the_training(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(FakeRecognizer, "metadata", SimpleNamespace(training=facts))
+    metadata = dataclasses.replace(FakeRecognizer.metadata, training=facts)
+    monkeypatch.setattr(FakeRecognizer, "metadata", metadata)
     data = tmp_path / "data"
     for i in range(40):
         path = data / "train" / f"ab-{i}.png"

@@ -172,6 +172,28 @@ def test_a_resumed_run_may_be_told_its_base_but_no_other(
             train(captchas, run, _config(run), base=other, **options)
 
 
+@pytest.mark.usefixtures("only_epochs")
+@pytest.mark.parametrize("source", ["", "bundle.onnx"], ids=["run", "bundle"])
+def test_it_is_not_validated_with_what_its_base_has_learned_from(
+    base_run: Path, tune: Callable[..., RunFolder], tmp_path: Path, source: str
+) -> None:
+    base = read_base(base_run / source)
+    with pytest.raises(ConfigError, match=r"of \d+ validation images that .* has\. Cut") as error:
+        tune("run", base, "data.split_seed=9", progress=False)
+    *_, fraction, _, seed = str(error.value).removesuffix(".").split()
+    assert not (tmp_path / "run").exists()
+    tune("run", base, fraction, seed, progress=False)
+
+
+@pytest.mark.usefixtures("only_epochs")
+def test_of_other_data_it_may_be_cut_in_any_way(
+    base_run: Path, tune: Callable[..., RunFolder]
+) -> None:
+    base = dataclasses.replace(read_base(base_run), data_digest="of others")
+    folder = tune("run", base, "data.split_seed=9", progress=False)
+    assert folder.load_config().data.split_seed == 9
+
+
 def test_another_network_than_the_base_s_is_refused_before_anything_is_written(
     base_run: Path, captchas: Path, quick_config: MakeConfig, tmp_path: Path
 ) -> None:

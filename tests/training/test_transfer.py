@@ -265,10 +265,15 @@ def test_a_bundle_of_an_unknown_preset_goes_on_with_the_usual_one(
 ) -> None:
     base = read_base(tiny_run)
     bundle = read_bundle(tiny_run / "bundle.onnx")
-    metadata = dataclasses.replace(bundle.metadata, training={"preset": preset})
+    facts = {"preset": preset, "validation_fraction": 0.25, "split_seed": 4}
+    metadata = dataclasses.replace(bundle.metadata, training=facts)
     config = _from_bundle(tmp_path, Bundle(bundle.graph, metadata)).config
+    usual = PRESETS["standard"]
     assert config == dataclasses.replace(
-        PRESETS["standard"], pipeline=base.config.pipeline, model=base.config.model
+        usual,
+        pipeline=base.config.pipeline,
+        model=base.config.model,
+        data=dataclasses.replace(usual.data, validation_fraction=0.25, split_seed=4),
     )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -67,7 +66,8 @@ def evaluate(
     if report:
         page.prepare_report(report)
     recognizer = Recognizer(model)
-    dataset = open_dataset(data, **_cut(recognizer.metadata.training))
+    share, seed = recognizer.metadata.validation_cut  # as for this model's training
+    dataset = open_dataset(data, validation_fraction=share, seed=seed)
     samples = dataset.samples(split)
     corrections = read_corrections(corrections_file) if corrections_file else None
     if corrections:
@@ -100,17 +100,3 @@ def evaluate(
             click.echo(f"Report: {printable(str(written))}")
     if result.broken:
         raise SystemExit(1)
-
-
-def _cut(training: Mapping[str, Any]) -> dict[str, Any]:
-    """The validation split is cut out of train as it was for this model's training."""
-    kinds = {  # a bundle may say anything
-        "split_seed": ("seed", int),
-        "validation_fraction": ("validation_fraction", float),
-    }
-    training = {"split_seed": training.get("seed"), **training}  # older bundles: one seed for both
-    return {
-        argument: training[name]
-        for name, (argument, kind) in kinds.items()
-        if type(training.get(name)) is kind
-    }

@@ -33,7 +33,7 @@ from crnn_captcha.training.preparation import (
 )
 from crnn_captcha.training.report import write_training_report
 from crnn_captcha.training.run import BASE_DIGEST, RunFolder
-from crnn_captcha.training.transfer import Base, transfer
+from crnn_captcha.training.transfer import Base, check_unseen, transfer
 from crnn_captcha.wording import printable
 
 
@@ -119,8 +119,8 @@ def train(
             corrections.
         LabelError: if a label doesn't fit the charset or the time steps.
         ConfigError: if the network can't be built, is too large for a bundle, or isn't that of
-            `base`; if there is no data, and nothing is to be drawn, or what isn't known, or there
-            are corrections.
+            `base`; if `base` has learned from images to validate with; if there is no data, and
+            nothing is to be drawn, or what isn't known, or there are corrections.
         FontError: if no font can draw what is to be drawn, or none is recovered.
         RunError: if `run` can't be used, data, corrections or `base` changed since, or the loss
             isn't finite.
@@ -143,6 +143,8 @@ def train(
     if continued:
         folder.check_data(data_digest)
     else:
+        if base is not None and data is not None:
+            check_unseen(base, dataset)
         recover(dataset, config.data, folder.fonts, progress=progress)
     prepared = prepare(
         dataset, config, fonts=folder.fonts, skip_broken=skip_broken, progress=progress

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from crnn_captcha.bundle import Bundle, read_bundle
 from crnn_captcha.charset import BLANK, Charset
+from crnn_captcha.dataset import Dataset, open_dataset
+from crnn_captcha.errors import ConfigError
 from crnn_captcha.recognizer import bundle_path
 from crnn_captcha.training.config import DEFAULT_PRESET, PRESETS, Config
 from crnn_captcha.training.description import Weights, read_weights
 from crnn_captcha.training.model import HEAD, SHORTCUT, Networks
-from crnn_captcha.training.run import RunFolder
+from crnn_captcha.training.preparation import cut
+from crnn_captcha.training.run import DATA_DIGEST, RunFolder
 from crnn_captcha.training.trained import load_networks, load_shortcut
 
 Array = NDArray[np.float32]
@@ -32,9 +35,12 @@ class Base:
     Attributes:
         path: where it was read.
         digest: 32 hexadecimal digits that tell it from all others.
-        config: pipeline and model are its own, and preset, where one knows it.
+        config: pipeline and model are its own, so is how validation was cut, and preset, where one
+            knows it.
         charset: the characters that it reads.
         weights: what it has learned.
+        data_digest: tells the data that it has learned from, and validated with, from all others;
+            empty if it doesn't say.
     """
 
     path: Path
@@ -42,6 +48,7 @@ class Base:
     config: Config
     charset: Charset
     weights: Weights
+    data_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,30 @@ def transfer(base: Base, networks: Networks, charset: Charset) -> Transfer:
     return Transfer(kept, twins, new, bool(base.weights.shortcut or not shortcut))
 
 
+def check_unseen(base: Base, dataset: Dataset) -> None:
+    """Makes sure that no validation image is one that the base has learned from.
+
+    Args:
+        base: looked at if it says that it has learned from the same data.
+        dataset: to start a training with, validation already cut.
+
+    Raises:
+        ConfigError: if there is one: validation would show what was learned by heart.
+    """
+    if base.data_digest != dataset.digest("train", "validation"):
+        return
+    before = open_dataset(dataset.path, **cut(base.config.data))
+    validation = set(dataset.samples("validation"))
+    if seen := len(validation - set(before.samples("validation"))):
+        data = base.config.data
+        raise ConfigError(
+            "A training validates with images that what it starts from hasn't learned from. "
+            f"Received: {seen:,} of {len(validation):,} validation images that {base.path} has. "
+            f"Cut validation as then: --set data.validation_fraction={data.validation_fraction:g} "
+            f"--set data.split_seed={data.split_seed}."
+        )
+
+
 def _classes(known: Array, initial: Array, sources: Sequence[int]) -> Array:
     """Scores' weights, (..., num_classes): those of `sources` where there are any."""
     ids = np.array(sources)
@@ -143,7 +174,8 @@ def _from_run(folder: RunFolder) -> Base:
     shortcut = load_shortcut(folder, networks)
     weights = Weights(config.model, networks.reader.get_weights(), shortcut)
     digest = _digest(folder.best_model.read_bytes())
-    return Base(folder.path, digest, config, charset, weights)
+    data_digest = folder.facts().get(DATA_DIGEST, "")
+    return Base(folder.path, digest, config, charset, weights, data_digest)
 
 
 def _from_bundle(path: Path, bundle: Bundle) -> Base:
@@ -151,12 +183,16 @@ def _from_bundle(path: Path, bundle: Bundle) -> Base:
     weights = read_weights(bundle)
     preset = metadata.training.get("preset")  # a bundle may say anything
     known = isinstance(preset, str) and preset in PRESETS
+    config = PRESETS[str(preset) if known else DEFAULT_PRESET]
+    share, seed = metadata.validation_cut
     config = dataclasses.replace(
-        PRESETS[str(preset) if known else DEFAULT_PRESET],
+        config,
         pipeline=metadata.pipeline,
         model=weights.model,
+        data=dataclasses.replace(config.data, validation_fraction=share, split_seed=seed),
     )
-    return Base(path, _digest(bundle.graph), config, metadata.charset, weights)
+    data_digest = str(metadata.training.get(DATA_DIGEST, ""))
+    return Base(path, _digest(bundle.graph), config, metadata.charset, weights, data_digest)
 
 
 def _digest(data: bytes) -> str:
