@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from measurement import Figure, argument_parser, reading_figures, report, run, unseen_images
+from measurement import Figure, argument_parser, common_images, reading_figures, report, run
 from onnx import numpy_helper
 
 from crnn_captcha.bundle import METADATA_KEY, NETWORK_KEY, Bundle, read_bundle, write_bundle
@@ -68,7 +68,7 @@ def main() -> None:
     bundles = [read_bundle(bundle_path(model)) for model in arguments.models]
     metadata = bundles[-1].metadata  # of the one that learned last
     described = [bundle.metadata for bundle in bundles]
-    dataset, samples = unseen_images(arguments.data, "validation", described)
+    dataset, samples = common_images(arguments.data, "validation", described)
     graph = mean_graph([bundle.graph for bundle in reversed(bundles)])
     mean = Recognizer(Bundle(graph, metadata))
     images = (mean.pipeline(decode_image(dataset.read(sample))) for sample in samples)

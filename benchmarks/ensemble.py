@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from measurement import Figure, argument_parser, reading_figures, report, run, unseen_images
+from measurement import Figure, argument_parser, common_images, reading_figures, report, run
 
 from crnn_captcha.alignment import ctc_log_likelihood, log_softmax
 from crnn_captcha.charset import Charset
@@ -77,7 +77,7 @@ def main() -> None:
     readers: list[tuple[str, Reader]] = [*zip(arguments.models, recognizers, strict=True)]
     readers.append((" and ".join(arguments.models), Ensemble(recognizers)))
     bundles = [recognizer.metadata for recognizer in recognizers]
-    dataset, samples = unseen_images(arguments.data, arguments.split, bundles)
+    dataset, samples = common_images(arguments.data, arguments.split, bundles)
     figures: list[Figure] = []
     for name, reader in readers:
         result = evaluate(reader, dataset, samples, progress=True)

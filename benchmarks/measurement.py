@@ -187,13 +187,13 @@ def positive(text: str) -> int:
     return number
 
 
-def unseen_images(
+def common_images(
     data: str, split: Split, bundles: Sequence[BundleMetadata]
 ) -> tuple[Dataset, tuple[Sample, ...]]:
-    """The data, and those of a split that none of several models has learned from.
+    """The data, and the images that are in a split for all of several models.
 
-    Each of them may have cut its validation images in its own way: those are taken that all have
-    in common.
+    Each may have cut validation out of train in its own way: validation is then what none of them
+    has learned from.
     """
     from crnn_captcha.dataset import open_dataset
 

@@ -14,6 +14,8 @@ from conftest import FONTS, LEARNABLE, MakeConfig
 
 from crnn_captcha.bundle import read_bundle
 from crnn_captcha.charset import Charset
+from crnn_captcha.corrections import Correction, Corrections
+from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import ConfigError, RunError
 from crnn_captcha.generator import generate, write_zip
 from crnn_captcha.styles import ImageStyle, Range
@@ -22,7 +24,7 @@ from crnn_captcha.training.checkpoint import load_checkpoint
 from crnn_captcha.training.config import Config, make_config
 from crnn_captcha.training.loop import train
 from crnn_captcha.training.run import BASE_DIGEST, RunFolder
-from crnn_captcha.training.transfer import Base, read_base
+from crnn_captcha.training.transfer import Base, check_unseen, read_base
 from crnn_captcha.training.watch import Watch
 
 SETTINGS = ("data.batch_size=8", "augmentation={}", "training.epochs=1")
@@ -183,6 +185,19 @@ def test_it_is_not_validated_with_what_its_base_has_learned_from(
     *_, fraction, _, seed = str(error.value).removesuffix(".").split()
     assert not (tmp_path / "run").exists()
     tune("run", base, fraction, seed, progress=False)
+
+
+def test_corrected_labels_do_not_make_an_image_another(base_run: Path, captchas: Path) -> None:
+    base = read_base(base_run)
+    dataset = open_dataset(captchas)
+    first = dataset.samples("validation")[0]
+    corrections = Corrections((Correction(first.name, first.label, "change", "0b1a"),))
+    corrected = corrections.apply(dataset)
+    digest = corrected.digest("train", "validation")
+    check_unseen(dataclasses.replace(base, data_digest=digest), corrected)
+    other = corrections.apply(open_dataset(captchas, seed=9))
+    with pytest.raises(ConfigError, match="Cut validation as then"):
+        check_unseen(dataclasses.replace(base, data_digest=digest), other)
 
 
 @pytest.mark.usefixtures("only_epochs")

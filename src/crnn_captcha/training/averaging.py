@@ -1,4 +1,4 @@
-"""The running mean of the weights, which reads better than where the last steps have led.
+"""The running mean of the weights, which single steps hardly shake.
 
 weights ─ every tenth step ─ running mean ─ its normalisations measured anew ─ a reader
 """

@@ -102,9 +102,10 @@ class Epochs:
         shapes = [tuple(variable.shape) for variable in (*variables, *means)]
         if shapes != [array.shape for array in checkpoint.arrays]:
             raise self._does_not_fit()
-        for variable, array in zip(variables, checkpoint.arrays, strict=False):
+        count = len(variables)
+        for variable, array in zip(variables, checkpoint.arrays[:count], strict=True):
             variable.assign(array)
-        for mean, array in zip(means, checkpoint.arrays[len(variables) :], strict=True):
+        for mean, array in zip(means, checkpoint.arrays[count:], strict=True):
             mean[:] = array
         self.state = state
         self.folder.write_history(state.history)

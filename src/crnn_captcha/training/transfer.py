@@ -150,8 +150,11 @@ def check_unseen(base: Base, dataset: Dataset) -> None:
     if base.data_digest != dataset.digest("train", "validation"):
         return
     before = open_dataset(dataset.path, **cut(base.config.data))
-    validation = set(dataset.samples("validation"))
-    if seen := len(validation - set(before.samples("validation"))):
+    unseen, validation = (
+        {sample.name for sample in cut_so.samples("validation")}  # labels may have been corrected
+        for cut_so in (before, dataset)
+    )
+    if seen := len(validation - unseen):
         data = base.config.data
         raise ConfigError(
             "A training validates with images that what it starts from hasn't learned from. "
