@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from crnn_captcha.errors import ConfigError, MissingExtraError
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # only counts before the import
+# These only count before the import.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # else only on processors made for networks
 
 
 @contextlib.contextmanager
