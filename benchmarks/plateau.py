@@ -60,8 +60,8 @@ def main() -> None:
         say(f"Seed {seed}: left after {left.steps} steps, {left.seconds / 60:.1f} min.")
         found.append(left)
     what = (
-        f"preset {arguments.preset}: training until validation CER is below {LEFT:.0%}, "
-        f"{arguments.seeds} seeds"
+        f"preset {arguments.preset}: training until validation CER is below {100 * LEFT:.0f} %, "
+        f"seeds 0 to {arguments.seeds - 1}"
     )
     figures = [
         Figure(what, [left.seconds / 60 for left in found], "min", 1),
