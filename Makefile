@@ -21,8 +21,9 @@ demo: $(VENV)/.demo
 	@echo "Here the command is $(BIN)/crnn-captcha; to train, install the extra: see README.md."
 
 test: $(VENV)/.dev
-	@echo "Running all tests, some on each core; the slowest train small networks: some minutes."
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal --cov --cov-report=term --cov-fail-under=90 --durations=5
+	@echo "Running all tests, on up to four cores; the slowest train small networks, so this takes some minutes."
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal \
+		--cov --cov-report=term --cov-fail-under=90 --durations=5
 
 check: $(VENV)/.dev
 	@echo "Linting, then checking types."

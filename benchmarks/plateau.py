@@ -27,7 +27,7 @@ from crnn_captcha.training import PRESETS, make_config
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.loop import build_networks
 from crnn_captcha.training.model import Networks
-from crnn_captcha.training.preparation import Prepared, open_data, prepare
+from crnn_captcha.training.preparation import Prepared, open_data, pad_drawn, prepare
 
 LEFT = 0.9  # CER below which something is read
 READ_BATCHES = 4  # of validation, from all over it
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("data", metavar="DATA")
     parser.add_argument("--preset", choices=PRESETS, default="standard", help="(default: standard)")
     parser.add_argument("--seeds", type=positive, default=3, help="trainings (default: 3)")
-    parser.add_argument("--every", type=positive, default=10, help="steps (default: 10)")
+    parser.add_argument("--every", type=positive, default=10, help="steps, then read (default: 10)")
     parser.add_argument("--limit", type=float, default=15, help="minutes of each (default: 15)")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
@@ -61,7 +61,7 @@ def main() -> None:
         found.append(left)
     what = (
         f"preset {arguments.preset}: training until validation CER is below {100 * LEFT:.0f} %, "
-        f"seeds 0 to {arguments.seeds - 1}"
+        f"{arguments.seeds} {'seed' if arguments.seeds == 1 else 'seeds'}"
     )
     figures = [
         Figure(what, [left.seconds / 60 for left in found], "min", 1),
@@ -74,19 +74,19 @@ def leave(data: str, config: Config, every: int, limit_s: float) -> Left | None:
     """Trains from nothing until something is read; None if that takes too long."""
     prepared = prepare(open_data(data, config.data), config, skip_broken=False, progress=True)
     networks = build_networks(config, prepared.charset.num_classes, len(prepared.learning))
+    pad_drawn(networks.reader, prepared.learning)
     rate = partial(character_error_rate, networks, prepared)
     heads = len(networks.learner.outputs)
     batches = endless(prepared.learning, config.data.workers)
     seconds = 0.0
-    for step in itertools.count(1):
+    step = 0
+    while seconds < limit_s:
         start = time.perf_counter()
         images, labels = next(batches)
-        networks.learner.train_on_batch(images, labels if heads == 1 else [labels] * heads)
-        seconds += time.perf_counter() - start
+        networks.learner.train_on_batch(images, [labels] * heads)
+        step, seconds = step + 1, seconds + time.perf_counter() - start
         if step % every == 0 and rate() < LEFT:
             return Left(step, seconds)
-        if seconds > limit_s:
-            break
     return None
 
 
