@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from crnn_captcha.files import replacing, write_bytes, write_text
+from crnn_captcha.files import held, replacing, write_bytes, write_text
 
 
 def test_bytes_are_written_as_they_are(tmp_path: Path) -> None:
@@ -97,3 +100,44 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="folder"):
         write_text(tmp_path / "folder", "text")
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are Unix'")
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_one_process_holds_a_path(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / kind
+    if kind == "file":
+        path.touch()
+    else:
+        path.mkdir()
+    code = """
+import sys
+from pathlib import Path
+from crnn_captcha.files import held
+with held(Path(sys.argv[1])) as alone:
+    print(alone)
+"""
+    command = [sys.executable, "-c", code, str(path)]
+    with held(path) as alone:
+        assert alone
+        assert subprocess.run(command, capture_output=True, text=True).stdout == "False\n"
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "True\n"
+
+
+def test_a_disk_without_locks_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="locks are Unix'")
+
+    def answer(number: int) -> None:
+        def flock(descriptor: int, operation: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+
+    answer(errno.ENOLCK)
+    with held(tmp_path) as alone:
+        assert alone
+    answer(errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)), held(tmp_path):
+        pytest.fail("a broken disk isn't held")

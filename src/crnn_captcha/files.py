@@ -1,11 +1,15 @@
-"""Writing files so that they appear whole or not at all."""
+"""Writing files so that they appear whole or not at all, and by one process at a time."""
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # what disks without locks answer
 
 
 @contextmanager
@@ -39,3 +43,42 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes `text` to `path` as UTF-8, whole or not at all."""
     write_bytes(path, text.encode())
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Holds a file or a folder against other processes, which hold it by this as well.
+
+    It is free again after the block, or when the process is gone, however it went.
+
+    Args:
+        path: what is there.
+
+    Yields:
+        Whether it is held: False if another process has it. Where there are no locks (Windows,
+        some network disks), True.
+
+    Raises:
+        OSError: if it can't be opened.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield True
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield _lock(fcntl, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(fcntl: Any, descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    return True

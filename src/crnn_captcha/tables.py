@@ -88,8 +88,13 @@ class Table:
             OSError: if it can't be opened or written to.
         """
         self.growing.parent.mkdir(parents=True, exist_ok=True)
-        with self.growing.open("a+b") as file:
-            _lock(file, self.growing)
+        with self.growing.open("a+b") as file, files.held(self.growing) as alone:
+            if not alone:
+                raise RunError(
+                    "One process at a time writes a file of readings. Received: "
+                    f"'{self.growing}', which another one is writing. Wait for it, or name "
+                    "another file."
+                )
             rows = Rows(file, self._format, self.columns, self.growing)
             yield rows
             file.flush()
@@ -270,21 +275,6 @@ def _quoted(value: str) -> str:
 
 def _shown(line: bytes) -> str:
     return repr(line[:80].decode(ENCODING, "replace"))
-
-
-def _lock(file: BinaryIO, path: Path) -> None:
-    """Until the file is closed, or the process is gone, however it went."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RunError(
-            f"One process at a time writes a file of readings. Received: '{path}', which another "
-            "one is writing. Wait for it, or name another file."
-        ) from None
 
 
 def _write_parquet(path: Path, rows: Iterator[Row], columns: Sequence[str]) -> None:

@@ -269,6 +269,13 @@ def test_a_folder_with_something_in_it_is_refused(
             train(captchas, folder, quick_config(), resume=resume)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are Unix'")
+def test_a_run_that_is_trained_elsewhere_is_left_alone(captchas: Path, tiny_run: Path) -> None:
+    folder = RunFolder(tiny_run)
+    with folder.held(), pytest.raises(RunError, match="One training at a time"):
+        train(captchas, tiny_run, folder.load_config(), resume=True, progress=False)
+
+
 def test_a_run_does_not_go_on_with_another_configuration(
     captchas: Path, quick_config: MakeConfig, tiny_run: Path
 ) -> None:

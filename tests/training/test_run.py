@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +29,29 @@ def started(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "run")
     folder.start(make_config("classic", ["seed=5"]), Path("data.zip"), weights=1234)
     return folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are Unix'")
+def test_one_training_at_a_time_goes_on_in_a_folder(started: RunFolder) -> None:
+    with (
+        started.held(),
+        pytest.raises(RunError, match=r"One training at a time.*Received: .*run, where another"),
+        started.held(),
+    ):
+        pytest.fail("both train")  # a file opened twice is as if by two processes
+    with started.held():
+        assert started.exists
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_was_made_and_stays_empty_is_removed(there: bool, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "runs" / "run")
+    if there:
+        folder.path.mkdir(parents=True)
+    with pytest.raises(DatasetError), folder.held():
+        assert folder.path.is_dir()
+        raise DatasetError("no data")
+    assert folder.path.exists() == there
 
 
 def test_things_lie_where_the_contract_says() -> None:

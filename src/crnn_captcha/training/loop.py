@@ -122,13 +122,36 @@ def train(
             `base`; if `base` has learned from images to validate with; if there is no data, and
             nothing is to be drawn, or what isn't known, or there are corrections.
         FontError: if no font can draw what is to be drawn, or none is recovered.
-        RunError: if `run` can't be used, data, corrections or `base` changed since, or the loss
-            isn't finite.
+        RunError: if `run` can't be used, another process trains in it, data, corrections or `base`
+            changed since, or the loss isn't finite.
         MissingExtraError: if logs for TensorBoard are asked for and it isn't installed, or neither
             is the generator that a style names, or what writes recovered fonts.
     """
     folder = RunFolder(Path(run))
-    continued = resume and folder.exists
+    with folder.held():
+        return _train(
+            None if data is None else Path(data),
+            folder,
+            config,
+            corrections=corrections,
+            base=base,
+            continued=resume and folder.exists,
+            skip_broken=skip_broken,
+            progress=progress,
+        )
+
+
+def _train(
+    data: Path | None,
+    folder: RunFolder,
+    config: Config,
+    *,
+    corrections: Corrections | None,
+    base: Base | None,
+    continued: bool,
+    skip_broken: bool,
+    progress: bool,
+) -> TrainingResult:
     if not continued:
         folder.check_new()
     if base is not None:
@@ -164,7 +187,7 @@ def train(
     if not continued:
         folder.start(
             config,
-            Path(data) if data else None,
+            data,
             weights=networks.reader.count_params(),
             data_digest=data_digest,
             corrections=corrections,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from crnn_captcha import files
 from crnn_captcha.corrections import Corrections, read_corrections
 from crnn_captcha.errors import ConfigError, RunError
-from crnn_captcha.files import write_text
 from crnn_captcha.training.config import (
     Config,
     change,
@@ -107,6 +108,33 @@ class RunFolder:
                 f"{go_on} another folder."
             )
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other trainings out while the block trains here; makes the folder.
+
+        What was made and is still empty in the end is removed.
+
+        Raises:
+            RunError: if another process trains here.
+            OSError: if the folder can't be made or opened.
+        """
+        is_new = not self.path.exists()
+        if is_new:
+            self.path.mkdir(parents=True)
+        try:
+            with files.held(self.path) as alone:
+                if not alone:
+                    raise RunError(
+                        f"One training at a time goes on in a run folder. Received: {self.path}, "
+                        "where another process is training. Wait for it or stop it, or train "
+                        "into another folder."
+                    )
+                yield
+        finally:
+            if is_new:
+                with contextlib.suppress(OSError):  # there is a run in it now
+                    self.path.rmdir()
+
     def start(
         self,
         config: Config,
@@ -135,7 +163,7 @@ class RunFolder:
         if corrections and corrections.digest:
             corrections.write(self.corrections)  # first: with a configuration the run exists
             facts["corrections"] = corrections.digest
-        write_text(self.config_file, to_toml(config, facts))
+        files.write_text(self.config_file, to_toml(config, facts))
 
     def check_data(self, digest: str) -> None:
         """Makes sure that the run was started with such images and labels, as far as it says so.
@@ -227,7 +255,7 @@ class RunFolder:
         writer = csv.DictWriter(text, fieldnames=HISTORY_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-        write_text(self.history_file, text.getvalue())
+        files.write_text(self.history_file, text.getvalue())
 
     def read_history(self) -> list[dict[str, float]]:
         """The rows of `history.csv`, one for each finished epoch.
