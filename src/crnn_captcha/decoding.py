@@ -140,7 +140,8 @@ class Decoding:
 
     Attributes:
         constraint: what the text has to be like.
-        alternatives: how many other texts, and how many other characters at each place, to give.
+        alternatives: how many other texts to give, and how many characters at each place besides
+            the one that was read.
         beam: prefixes that a search keeps at each time step; None for the best path, or 10 where
             that doesn't do.
         places: whether to say where in the image each character stands.
@@ -175,8 +176,8 @@ def decode(
         beam: prefixes that the search keeps at each time step, from 1; None for the best path,
             or 10 where that doesn't do.
         constraint: what the texts have to be like.
-        alternatives: how many other texts to give at most, and how many other characters for
-            each that was read.
+        alternatives: how many other texts to give at most, and how many characters at each place
+            besides the one that was read.
         temperature: divides the logits, 0.01 to 100; 1 leaves them as they are.
 
     Returns:

@@ -28,7 +28,8 @@ AUDIT = Path("runs") / "labels"
     type=click.IntRange(min=1),
     default=TIME_STEPS,
     show_default=True,
-    help="Time steps of the network: labels that need more are found.",
+    help="Labels that need more time steps are found. The default is what the narrowest images "
+    "have; wide ones of standard have up to 160.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--report", metavar="DIR", type=click.Path(path_type=Path),

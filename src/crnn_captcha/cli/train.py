@@ -52,8 +52,8 @@ def train(
 
     STYLE is a name or a file, as `generate` takes it. Drawn images are mixed with DATA's, and
     validation stays DATA's own; without DATA, images are drawn for that, too. The style
-    `recovered` draws in the fonts of DATA's own train images, as `fonts` finds them: what reads
-    best where there are thousands of images in some hundreds of fonts.
+    `recovered` draws in the fonts of DATA's own train images, as `fonts` finds them: for
+    thousands of images in some hundreds of fonts.
 
     Ctrl-C stops after the step under way and leaves a usable run; --resume goes on with it.
 
