@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plain_images import BLACK, RED, paper
 
-from crnn_captcha.parting import GAP, MAX_RUNS, PAPER, columns_apart, set_apart, split_by_colour
+from crnn_captcha.parting import (
+    GAP,
+    MAX_PARTS,
+    MAX_RUNS,
+    PAPER,
+    columns_apart,
+    set_apart,
+    split_by_colour,
+)
 from crnn_captcha.preprocessing import Pipeline, Stage
 from crnn_captcha.stages import Image, part_letters, scaled_columns
 
@@ -142,6 +152,21 @@ def test_an_image_of_many_shades_or_runs_is_no_text() -> None:
     assert part_letters(pairs) is pairs
     fewer = pairs[:, 20:].copy()
     assert part_letters(fewer).shape[1] == fewer.shape[1] + MAX_RUNS * GAP
+
+
+def test_many_parts_under_one_bar_stay_together_and_cost_no_memory() -> None:
+    combs = paper(10, 8 * 20_000)
+    combs[0:2] = BLUE
+    combs[6:9, ::8] = combs[6:9, 1::8] = RED
+    tracemalloc.start()
+    assert part_letters(combs) is combs
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * combs.size
+    fewer = combs[:, : 8 * (MAX_PARTS - 1)].copy()  # the bar is a part as well
+    assert part_letters(fewer).shape[1] > fewer.shape[1]
+    one_more = combs[:, : 8 * MAX_PARTS].copy()
+    assert part_letters(one_more) is one_more
 
 
 def test_a_dot_goes_with_its_letter() -> None:

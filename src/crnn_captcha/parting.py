@@ -26,6 +26,7 @@ LEAST_SHARE = 0.02  # of a letter, of the square of the image's height
 # What has more isn't a line of text in flat colours, and may take long to look at.
 MAX_RUNS = 64  # of columns with letters that touch
 MAX_COLOURS = 12  # of letters that touch
+MAX_PARTS = 32  # of such a run: each takes a byte for each of the run's pixels
 MAX_SHADES = 16_384  # in such a run: 256 for each colour, and what is mixed of two
 ROUNDING = 3.0  # how far a pixel lies from its colour's line: as rounded numbers do,
 SPREAD = 0.07  # and such a share of its distance from white
@@ -169,11 +170,16 @@ def _owners(image: Image, ink: Ink) -> Owners | None:
     count = int(colour_of_pixel.max())
     if count < 2:
         return None
-    found = []
+    found: list[list[NDArray[np.bool_]]] = []
+    room = MAX_PARTS
     for colour in range(1, count + 1):
         shown = np.zeros(ink.shape, np.uint8)
         shown[places] = colour_of_pixel == colour
-        found.append(_parts(shown))
+        parts = _parts(shown, room)
+        if not parts:
+            return None
+        room -= len(parts)
+        found.append(parts)
     middles = [_span(part).middle for parts in found for part in parts]
     cores = np.zeros(ink.shape, np.int32)
     number = 0
@@ -223,10 +229,11 @@ def _colours(pixels: NDArray[np.uint8], least: float) -> NDArray[np.int32]:
     return np.zeros(len(pixels), np.int32)
 
 
-def _parts(shown: Ink) -> list[NDArray[np.bool_]]:
+def _parts(shown: Ink, room: int) -> list[NDArray[np.bool_]]:
     """A colour's pixels, without specks that lie apart: bool (height, width) for each part.
 
-    Parts come from left to right, at least one, with more than a few columns between them.
+    Parts come from left to right, with more than a few columns between them. None are given where
+    there would be more than `room`, and at least one otherwise.
     """
     joined = cv2.dilate(shown, np.ones((3, 3), np.uint8))
     count, components, boxes, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
@@ -241,6 +248,8 @@ def _parts(shown: Ink) -> list[NDArray[np.bool_]]:
             spans[-1] = spans[-1][0], max(right, spans[-1][1])
         else:
             spans.append((left, right))
+    if len(spans) > room:
+        return []
     parts = []
     for left, right in spans:
         near = (lefts < right + reach) & (rights > left - reach)
