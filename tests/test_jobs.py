@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from crnn_captcha import jobs
 from crnn_captcha.decoding import Reading
 from crnn_captcha.errors import ConfigError, DatasetError, ImageError, MissingExtraError, RunError
 from crnn_captcha.jobs import JobResult, read_into
-from crnn_captcha.listing import ListedImage
+from crnn_captcha.listing import ListedImage, listed_images
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.tables import Row, Rows, Table
 
@@ -333,6 +335,52 @@ def test_a_job_goes_on_by_what_it_was_begun_with(
         note.write_text("{" if change == "broken note" else "[]")
     with pytest.raises(ConfigError, match=rf"--resume goes on with .* Received: {named}\."):
         read_into(out, images, recognizer, min_confidence=least, resume=True)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_finished_was_marked_by_the_same_confidence(
+    suffix: str, folder: Path, recognizer: Recognizer, tmp_path: Path
+) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    out = tmp_path / f"r{suffix}"
+    first = read_into(out, [str(folder)], recognizer, min_confidence=0.9)
+    assert 0 < first.uncertain < first.images
+    again = read_into(out, [str(folder)], recognizer, min_confidence=0.9, resume=True)
+    assert again.uncertain == first.uncertain
+    with pytest.raises(ConfigError, match=r"another confidence than 0.5: see row \d+"):
+        read_into(out, [str(folder)], recognizer, min_confidence=0.5, resume=True)
+
+
+@pytest.mark.parametrize("finishes", [False, True])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_of_two_that_start_together_one_writes(
+    suffix: str,
+    finishes: bool,
+    folder: Path,
+    recognizer: Recognizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    out = tmp_path / f"r{suffix}"
+
+    def other_first(images: Sequence[str]) -> Iterator[ListedImage]:
+        monkeypatch.setattr(
+            jobs, "listed_images", listed_images
+        )  # while this one lists, another begins
+        other = recognizer if finishes else StopsAfter(recognizer, 3)
+        with contextlib.suppress(StoppedError):
+            read_into(out, [str(folder)], other, min_confidence=0.9)
+        return listed_images(images)
+
+    monkeypatch.setattr(jobs, "listed_images", other_first)
+    with pytest.raises(RunError, match=r"One process at a time .* begun or finished meanwhile"):
+        read_into(out, [str(folder)], recognizer, min_confidence=0.5)
+    done = read_into(out, [str(folder)], recognizer, min_confidence=0.9, resume=True)
+    assert done.before == (200 if finishes else 3)
+    assert len(list(rows(out, with_certain=True))) == 200
 
 
 @pytest.mark.parametrize("change", ["gone", "come", "fewer"])

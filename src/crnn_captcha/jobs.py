@@ -24,6 +24,8 @@ from crnn_captcha.listing import ListedImage, listed_images
 from crnn_captcha.progress import progress_bar
 from crnn_captcha.tables import Row, Rows, Table
 
+ROUNDED = 1e-4  # a table's confidences are by no more than this
+
 
 class Reader(Protocol):
     """What reads: a `Recognizer`, or anything alike."""
@@ -85,7 +87,8 @@ def read_into(
     of one folder at a time, or a zip's directory.
 
     While it is under way there is `OUT.job` beside the table, with what it reads by; when that is
-    gone, the table is complete.
+    gone, the table is complete. A complete one is left as it is: which model read it, it doesn't
+    say.
 
     Args:
         out: CSV, JSON lines or Parquet, by its suffix; see `tables`. A row is in the file about a
@@ -112,8 +115,10 @@ def read_into(
         raise ConfigError(f"A confidence is 0 to 1. Received: {min_confidence!r}.")
     table = Table(out, with_certain=min_confidence is not None)
     note = out.with_name(f"{out.name}.job")
-    begun = table.growing.exists() and note.exists()
-    if not resume and (table.growing.exists() or out.exists()):
+    noted = _text_of(note)
+    begun = table.growing.exists() and noted is not None
+    finished = _has_content(out) and not begun
+    if not resume and (begun or finished or _has_content(table.growing)):
         raise RunError(
             f"A file of readings is new. Received: '{out}', which exists"
             f"{' and is begun. Go on with it by --resume, or name' if begun else '. Name'} another."
@@ -123,8 +128,8 @@ def read_into(
         raise DatasetError(
             f"A job reads at least one image. Received: none, in {', '.join(map(repr, images))}."
         )
-    if out.exists() and not begun:
-        return _finished(table, images, note)
+    if finished:
+        return _finished(table, images, note, min_confidence)
 
     terms = {
         "model": recognizer.digest,
@@ -132,11 +137,18 @@ def read_into(
         "min_confidence": min_confidence,
         "images": [*images],
     }
-    if begun:
-        _check_terms(note, terms)
-    else:
-        files.write_text(note, json.dumps(terms))
     with table.opened() as rows:
+        # Only now is it certain that no other process changes them.
+        there = _has_content(table.growing) or _has_content(out)
+        if _text_of(note) != noted or (there and not begun):
+            raise RunError(
+                f"One process at a time writes a file of readings. Received: '{out}', which "
+                "another one has begun or finished meanwhile. Wait for it, or name another file."
+            )
+        if begun:
+            _check_terms(note, terms)
+        else:
+            files.write_text(note, json.dumps(terms))
         names = listed_images(images)
         result = _skip(rows, names, table.growing)
         _read(names, recognizer, decoding, rows, result, threads, min_confidence, total, progress)
@@ -145,7 +157,27 @@ def read_into(
     return result
 
 
-def _finished(table: Table, images: Sequence[str], note: Path) -> JobResult:
+def _text_of(note: Path) -> str | None:
+    try:
+        return note.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _is_of_another(row: Row, least: float | None) -> bool:
+    """Whether the row was marked by another confidence; a table's are rounded."""
+    if row.confidence is None or row.certain is None or least is None:
+        return False
+    return row.certain != (row.confidence >= least) and abs(row.confidence - least) > ROUNDED
+
+
+def _finished(
+    table: Table, images: Sequence[str], note: Path, min_confidence: float | None
+) -> JobResult:
     """Nothing is left to read, or it is somewhere else."""
     result = JobResult()
     names = (table.shown(image.path) for image in listed_images(images))
@@ -155,6 +187,12 @@ def _finished(table: Table, images: Sequence[str], note: Path) -> JobResult:
                 f"A finished file of readings isn't gone on with. Received: '{table.out}', with "
                 f"{repr(row.path) if row else 'nothing'} in row {result.images + 1:,}, and "
                 f"{repr(name) if name else 'nothing'} in its place. Read them into another file."
+            )
+        if _is_of_another(row, min_confidence):
+            raise ConfigError(
+                "A finished file of readings says what is certain. Received: "
+                f"'{table.out}', which was made with another confidence than {min_confidence}: see "
+                f"row {result.images + 1:,}. Give that one, or read into another file."
             )
         result.count(row)
     result.before = result.images
