@@ -44,14 +44,26 @@ def test_one_training_at_a_time_goes_on_in_a_folder(started: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_folder_that_was_made_and_stays_empty_is_removed(there: bool, tmp_path: Path) -> None:
+def test_where_no_run_came_of_it_a_folder_is_as_before(there: bool, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "runs" / "run")
     if there:
         folder.path.mkdir(parents=True)
     with pytest.raises(DatasetError), folder.held():
-        assert folder.path.is_dir()
+        folder.fonts.mkdir()
+        (folder.fonts / "style.toml").touch()
+        folder.corrections.touch()
         raise DatasetError("no data")
     assert folder.path.exists() == there
+    assert not there or not any(folder.path.iterdir())
+
+
+def test_what_was_in_a_folder_before_stays(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.fonts.mkdir()
+    (folder.fonts / "mine.ttf").touch()
+    with pytest.raises(RunError, match="new or empty folder"), folder.held():
+        folder.check_new()
+    assert (folder.fonts / "mine.ttf").exists()
 
 
 def test_things_lie_where_the_contract_says() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Keeps other trainings out while the block trains here; makes the folder.
 
-        What was made and is still empty in the end is removed.
+        Where no run came of it, a folder that was new or empty is so again.
 
         Raises:
             RunError: if another process trains here.
@@ -121,6 +122,7 @@ class RunFolder:
         is_new = not self.path.exists()
         if is_new:
             self.path.mkdir(parents=True)
+        is_empty = self.path.is_dir() and not any(self.path.iterdir())
         try:
             with files.held(self.path) as alone:
                 if not alone:
@@ -131,9 +133,12 @@ class RunFolder:
                     )
                 yield
         finally:
-            if is_new:
-                with contextlib.suppress(OSError):  # there is a run in it now
-                    self.path.rmdir()
+            if is_empty and not self.exists:
+                shutil.rmtree(self.fonts, ignore_errors=True)
+                self.corrections.unlink(missing_ok=True)
+                if is_new:
+                    with contextlib.suppress(OSError):  # somebody else put something there
+                        self.path.rmdir()
 
     def start(
         self,
