@@ -25,6 +25,7 @@ from crnn_captcha.suspects import Suspect
 from crnn_captcha.training import budget
 from crnn_captcha.training.audit import Audit, audit_labels, read_held_out
 from crnn_captcha.training.config import Config, make_config
+from crnn_captcha.training.learned import learned_from
 from crnn_captcha.training.loop import TrainingResult, train
 from crnn_captcha.training.run import HISTORY_COLUMNS, RunFolder
 from crnn_captcha.training.timing import epoch_seconds
@@ -160,6 +161,19 @@ def test_all_trainings_start_from_the_same_model(
     base = read_base(tiny_run)
     audit(make_config(None, ["data.validation_fraction=0.2"], base.config), base=base, folds=2)
     assert trainings.bases == [base, base]
+
+
+def test_labels_that_the_model_before_has_learned_are_not_doubted(
+    trainings: Trainings, audit: Callable[..., Audit], data: Path, tiny_run: Path
+) -> None:
+    learned = learned_from(open_dataset(data, validation_fraction=0.2))
+    base = dataclasses.replace(read_base(tiny_run), learned=learned)
+    config = make_config(None, ["data.validation_fraction=0.2"], base.config)
+    with pytest.raises(ConfigError, match=r"has learned from \d+ of the 62 images\. Leave --from"):
+        audit(config, base=base)
+    assert not trainings.trained
+    audit(config, base=base, split="test")
+    assert trainings.bases == [base]
 
 
 def test_a_charset_that_is_given_stays(trainings: Trainings, audit: Callable[..., Audit]) -> None:

@@ -259,6 +259,21 @@ def test_a_bundle_in_8_bits_that_reads_other_texts_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_data_that_have_changed_do_not_calibrate_on_what_was_learned(
+    run: Path, captchas: Path, tmp_path: Path
+) -> None:
+    dataset = open_dataset(captchas)
+    for sample in (*dataset.samples("train"), *dataset.samples("validation")):
+        path = tmp_path / "data" / "train" / f"{sample.label}-{len(sample.name)}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(dataset.read(sample))
+    extra = path.with_name("0000-1.png")
+    shutil.copy(path, extra)
+    with pytest.raises(DatasetError, match=r"it has learned from \d+ of \d+ validation images"):
+        export_run(run, tmp_path / "reader.onnx", data=tmp_path / "data")
+    assert not (tmp_path / "reader.onnx").exists()
+
+
 def test_data_that_became_unreadable_are_an_error(run: Path, tmp_path: Path) -> None:
     broken = tmp_path / "data" / "train"
     broken.mkdir(parents=True)

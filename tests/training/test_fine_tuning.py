@@ -15,7 +15,7 @@ from conftest import FONTS, LEARNABLE, MakeConfig
 from crnn_captcha.bundle import read_bundle
 from crnn_captcha.charset import Charset
 from crnn_captcha.corrections import Correction, Corrections
-from crnn_captcha.dataset import open_dataset
+from crnn_captcha.dataset import SPLITS, open_dataset
 from crnn_captcha.errors import ConfigError, RunError
 from crnn_captcha.generator import generate, write_zip
 from crnn_captcha.styles import ImageStyle, Range
@@ -204,9 +204,45 @@ def test_corrected_labels_do_not_make_an_image_another(base_run: Path, captchas:
 def test_of_other_data_it_may_be_cut_in_any_way(
     base_run: Path, tune: Callable[..., RunFolder]
 ) -> None:
-    base = dataclasses.replace(read_base(base_run), data_digest="of others")
+    others = np.arange(50, dtype=np.uint32)
+    base = dataclasses.replace(read_base(base_run), data_digest="of others", learned=others)
     folder = tune("run", base, "data.split_seed=9", progress=False)
     assert folder.load_config().data.split_seed == 9
+
+
+@pytest.mark.usefixtures("only_epochs")
+@pytest.mark.parametrize("source", ["", "bundle.onnx"], ids=["run", "bundle"])
+def test_data_that_grew_are_not_cut_into_what_the_base_has_learned_from(
+    base_run: Path, captchas: Path, tmp_path: Path, source: str
+) -> None:
+    before = open_dataset(captchas)
+    images: list[tuple[str, str, bytes]] = [
+        *(
+            (split, Path(s.name).name, before.read(s))
+            for split in SPLITS
+            for s in before.splits[split]
+        ),
+        *(("new", i.name, i.data) for i in generate(40, 7, style=LEARNABLE, fonts=FONTS)),
+    ]
+    for split, name, data in images:
+        for folder, own in (
+            ("grown", "train" if split != "test" else split),
+            ("apart", "validation" if split == "new" else split),
+        ):
+            path = tmp_path / folder / own / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    base = read_base(base_run / source)
+    config = make_config("classic", [*SETTINGS, "data.split_seed=3"], base.config)
+    run = tmp_path / "run"
+    with pytest.raises(ConfigError, match=r"of \d+ validation images that .* have changed since"):
+        train(tmp_path / "grown", run, config, base=base, progress=False)
+    assert not run.exists()
+    train(tmp_path / "apart", run, config, base=base, progress=False)
+    learned = RunFolder(run).learned()
+    assert learned is not None
+    assert base.learned is not None
+    assert set(base.learned) <= set(learned)
 
 
 def test_another_network_than_the_base_s_is_refused_before_anything_is_written(

@@ -26,7 +26,7 @@ from crnn_captcha.training.budget import check_free, check_minutes, train_within
 from crnn_captcha.training.config import Config, make_config
 from crnn_captcha.training.preparation import charset_of, open_data
 from crnn_captcha.training.run import RunFolder
-from crnn_captcha.training.transfer import Base
+from crnn_captcha.training.transfer import Base, check_unread
 from crnn_captcha.wording import markdown_table, percent
 
 FOLDS = 4
@@ -135,8 +135,8 @@ def audit_labels(
         progress: say on standard error how it goes.
 
     Raises:
-        ConfigError: if `folds` or `minutes` is out of its range, or `resume` finds an audit with
-            other settings.
+        ConfigError: if `folds` or `minutes` is out of its range, `base` has learned from what is
+            to be read, or `resume` finds an audit with other settings.
         DatasetError: if a fold leaves nothing to learn from or to validate with; as `train`
             raises it.
         RunError: if `out` holds an audit that isn't to be gone on with, or one that started from
@@ -152,6 +152,8 @@ def audit_labels(
     corrections = corrections or Corrections()
     dataset = corrections.apply(raw)
     parts = _parts(dataset, folds, split)
+    if base is not None:
+        check_unread(base, raw, [sample for part in parts for sample in part])
     config = _with_charset(config, dataset)
     readings: list[HeldOut] = []
     broken: list[str] = []

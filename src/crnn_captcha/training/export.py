@@ -28,10 +28,11 @@ from crnn_captcha.synthetic import DrawnSource
 from crnn_captcha.temperature import TemperatureFit, fit_temperature
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.description import Weights, describe_network
+from crnn_captcha.training.learned import count_seen, to_text
 from crnn_captcha.training.model import compiled
 from crnn_captcha.training.preparation import open_data
 from crnn_captcha.training.quantization import CALIBRATION_IMAGES, Quantized, quantize
-from crnn_captcha.training.run import RunFolder, best_row
+from crnn_captcha.training.run import DATA_DIGEST, RunFolder, best_row
 from crnn_captcha.training.trained import load_networks, load_shortcut
 
 OPSET = 17
@@ -71,7 +72,8 @@ def export(
 
     Raises:
         RunError: if the run has no model yet.
-        DatasetError: if its data aren't where they were, or can't be read any more.
+        DatasetError: if its data aren't where they were, can't be read any more, or have changed
+            so that validation images are among those that were learned from.
         ExportError: if less than `MIN_AGREEMENT` is read the same, or in 8 bits less than
             `MIN_AGREEMENT_INT8` whatever stays in 32.
     """
@@ -123,6 +125,7 @@ def training_facts(folder: RunFolder, config: Config) -> dict[str, object]:
         "validation_fraction": config.data.validation_fraction,
         "best_epoch": dict(best),
         **{key: value for key, value in facts.items() if key not in private},
+        **({"learned": to_text(learned)} if (learned := folder.learned()) is not None else {}),
     }
 
 
@@ -235,7 +238,17 @@ def _open_data(path: str | Path | None, folder: RunFolder, config: Config) -> Da
             f"An export is checked on the run's data. Received: {where}, which isn't there. "
             "Say where the data lie now: export RUN --out FILE --data DATA."
         )
-    return open_data(where, config.data, folder.own_corrections())
+    dataset = open_data(where, config.data, folder.own_corrections())
+    if dataset.digest("train", "validation") == folder.facts().get(DATA_DIGEST):
+        return dataset
+    learned, validation = folder.learned(), dataset.samples("validation")
+    if learned is not None and (seen := count_seen(dataset, validation, learned)):
+        raise DatasetError(
+            "An export is calibrated on images that the run hasn't learned from. Received: "
+            f"{where}, where it has learned from {seen:,} of {len(validation):,} validation "
+            "images, so they aren't its data, or have changed. Name those that it was trained on."
+        )
+    return dataset
 
 
 @contextlib.contextmanager

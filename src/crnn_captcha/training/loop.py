@@ -20,6 +20,7 @@ from crnn_captcha.training import precision
 from crnn_captcha.training.config import AugmentationConfig, Config, check_starts_from
 from crnn_captcha.training.epochs import Epochs
 from crnn_captcha.training.export import export
+from crnn_captcha.training.learned import learned_from
 from crnn_captcha.training.losses import ConsistentCTC, ctc_loss
 from crnn_captcha.training.model import Networks, make_networks
 from crnn_captcha.training.optimizer import make_optimizer
@@ -193,6 +194,7 @@ def _train(
             corrections=corrections,
             base=base.path if base else None,
             base_digest=base.digest if base else "",
+            learned=learned_from(dataset, base.learned if base else None) if data else None,
         )
     epochs = Epochs(folder, config, networks, prepared, progress=progress)
     goes_on = continued and epochs.restore()

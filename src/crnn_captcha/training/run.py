@@ -24,6 +24,7 @@ from crnn_captcha.training.config import (
     read_facts,
     to_toml,
 )
+from crnn_captcha.training.learned import Learned, from_bytes, to_bytes
 
 HistoryRow = Mapping[str, float]
 HISTORY_COLUMNS = (
@@ -75,6 +76,11 @@ class RunFolder:
     def corrections(self) -> Path:
         """Corrections of the labels that it was trained with, where there were any."""
         return self.path / "corrections.csv"
+
+    @property
+    def learned_file(self) -> Path:
+        """Which images it and what it started from have learned from, by `learned`."""
+        return self.path / "learned.bin"
 
     @property
     def fonts(self) -> Path:
@@ -135,7 +141,8 @@ class RunFolder:
         finally:
             if is_empty and not self.exists:
                 shutil.rmtree(self.fonts, ignore_errors=True)
-                self.corrections.unlink(missing_ok=True)
+                for file in (self.corrections, self.learned_file):
+                    file.unlink(missing_ok=True)
                 if is_new:
                     with contextlib.suppress(OSError):  # somebody else put something there
                         self.path.rmdir()
@@ -150,6 +157,7 @@ class RunFolder:
         corrections: Corrections | None = None,
         base: Path | None = None,
         base_digest: str = "",
+        learned: Learned | None = None,
     ) -> None:
         """Writes the configuration of a new run, and facts about its training.
 
@@ -161,6 +169,7 @@ class RunFolder:
             corrections: of the data's labels; the run keeps a copy of them.
             base: the trained model that it starts from.
             base_digest: of that.
+            learned: the images that it and what it starts from learn from; None if all are drawn.
         """
         facts = _facts(data) | {"weights": str(weights), DATA_DIGEST: data_digest}
         if base is not None:
@@ -168,6 +177,8 @@ class RunFolder:
         if corrections and corrections.digest:
             corrections.write(self.corrections)  # first: with a configuration the run exists
             facts["corrections"] = corrections.digest
+        if learned is not None:
+            files.write_bytes(self.learned_file, to_bytes(learned))
         files.write_text(self.config_file, to_toml(config, facts))
 
     def check_data(self, digest: str) -> None:
@@ -242,6 +253,13 @@ class RunFolder:
     def facts(self) -> dict[str, str]:
         """What `config.toml` says about the training: data, commit, versions."""
         return read_facts(self._config_text())
+
+    def learned(self) -> Learned | None:
+        """The images that it and what it started from have learned from; None if it doesn't say."""
+        try:
+            return from_bytes(self.learned_file.read_bytes())
+        except FileNotFoundError:
+            return None
 
     def _config_text(self) -> str:
         if not self.exists:

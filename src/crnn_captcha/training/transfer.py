@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from crnn_captcha.bundle import Bundle, read_bundle
 from crnn_captcha.charset import BLANK, Charset
-from crnn_captcha.dataset import Dataset, open_dataset
+from crnn_captcha.dataset import Dataset, Sample, open_dataset
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.recognizer import bundle_path
 from crnn_captcha.training.config import DEFAULT_PRESET, PRESETS, Config
 from crnn_captcha.training.description import Weights, read_weights
+from crnn_captcha.training.learned import Learned, count_seen, from_text
 from crnn_captcha.training.model import HEAD, SHORTCUT, Networks
 from crnn_captcha.training.preparation import cut
 from crnn_captcha.training.run import DATA_DIGEST, RunFolder
@@ -41,6 +42,8 @@ class Base:
         weights: what it has learned.
         data_digest: tells the data that it has learned from, and validated with, from all others;
             empty if it doesn't say.
+        learned: the images that it, and what it was started from, has learned from; None if it
+            doesn't say.
     """
 
     path: Path
@@ -49,6 +52,7 @@ class Base:
     charset: Charset
     weights: Weights
     data_digest: str = ""
+    learned: Learned | None = None
 
 
 @dataclass(frozen=True)
@@ -141,13 +145,14 @@ def check_unseen(base: Base, dataset: Dataset) -> None:
     """Makes sure that no validation image is one that the base has learned from.
 
     Args:
-        base: looked at if it says that it has learned from the same data.
+        base: looked at if it says what it has learned from.
         dataset: to start a training with, validation already cut.
 
     Raises:
         ConfigError: if there is one: validation would show what was learned by heart.
     """
     if base.data_digest != dataset.digest("train", "validation"):
+        _check_unseen_files(base, dataset)
         return
     before = open_dataset(dataset.path, **cut(base.config.data))
     unseen, validation = (
@@ -161,6 +166,39 @@ def check_unseen(base: Base, dataset: Dataset) -> None:
             f"Received: {seen:,} of {len(validation):,} validation images that {base.path} has. "
             f"Cut validation as then: --set data.validation_fraction={data.validation_fraction:g} "
             f"--set data.split_seed={data.split_seed}."
+        )
+
+
+def check_unread(base: Base, dataset: Dataset, samples: Sequence[Sample]) -> None:
+    """Makes sure that images whose labels are to be doubted aren't what the base has learned from.
+
+    Args:
+        base: looked at if it says what it has learned from.
+        dataset: that they are in.
+        samples: of the images.
+
+    Raises:
+        ConfigError: if there is one: the base knows its label by heart.
+    """
+    if base.learned is None:
+        return
+    if seen := count_seen(dataset, samples, base.learned):
+        raise ConfigError(
+            "Labels are doubted by networks that haven't learned them. Received: --from "
+            f"{base.path}, which has learned from {seen:,} of the {len(samples):,} images. "
+            "Leave --from out, or start from a model of other images."
+        )
+
+
+def _check_unseen_files(base: Base, dataset: Dataset) -> None:
+    """For data that have changed since, in images or labels, or are others."""
+    validation = dataset.samples("validation")
+    if base.learned is not None and (seen := count_seen(dataset, validation, base.learned)):
+        raise ConfigError(
+            "A training validates with images that what it starts from hasn't learned from. "
+            f"Received: {seen:,} of {len(validation):,} validation images that {base.path} has, "
+            "and data that have changed since. Put new ones into a folder validation/ beside "
+            "train/: then none is cut out of train."
         )
 
 
@@ -178,7 +216,7 @@ def _from_run(folder: RunFolder) -> Base:
     weights = Weights(config.model, networks.reader.get_weights(), shortcut)
     digest = _digest(folder.best_model.read_bytes())
     data_digest = folder.facts().get(DATA_DIGEST, "")
-    return Base(folder.path, digest, config, charset, weights, data_digest)
+    return Base(folder.path, digest, config, charset, weights, data_digest, folder.learned())
 
 
 def _from_bundle(path: Path, bundle: Bundle) -> Base:
@@ -195,7 +233,15 @@ def _from_bundle(path: Path, bundle: Bundle) -> Base:
         data=dataclasses.replace(config.data, validation_fraction=share, split_seed=seed),
     )
     data_digest = str(metadata.training.get(DATA_DIGEST, ""))
-    return Base(path, _digest(bundle.graph), config, metadata.charset, weights, data_digest)
+    return Base(
+        path,
+        _digest(bundle.graph),
+        config,
+        metadata.charset,
+        weights,
+        data_digest,
+        from_text(metadata.training.get("learned")),
+    )
 
 
 def _digest(data: bytes) -> str:
