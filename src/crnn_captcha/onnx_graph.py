@@ -1,8 +1,9 @@
 """Checks an ONNX model's bytes before a runtime sees them.
 
 A model from somebody else may point to files outside of itself, hold programs (functions,
-subgraphs), name operators of other libraries or tensors far larger than their data. What our own
-export writes has none of that, so everything beyond it is refused.
+subgraphs), name operators of other libraries or store tensors far larger than their data. What our
+own export writes has none of that, so everything beyond it is refused. How much memory and time its
+operators take isn't known before they run: where bundles come from strangers, limit the process.
 """
 
 from __future__ import annotations
