@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ImageFont
 
+from crnn_captcha import recovery
 from crnn_captcha.charset import Charset
-from crnn_captcha.dataset import Dataset, open_dataset
+from crnn_captcha.dataset import Dataset, Sample, open_dataset
 from crnn_captcha.drawing import draw
 from crnn_captcha.errors import ConfigError, FontError
 from crnn_captcha.files import write_bytes
@@ -21,7 +22,7 @@ from crnn_captcha.font_files import font_file, sheet
 from crnn_captcha.fonts import Font, find_fonts
 from crnn_captcha.generator import Generator, png_of
 from crnn_captcha.images import decode_image
-from crnn_captcha.recovery import recover_fonts, recover_glyphs, style_file, table
+from crnn_captcha.recovery import Recovery, recover_fonts, recover_glyphs, style_file, table
 from crnn_captcha.style_files import load_style
 from crnn_captcha.styles import FontStyle, ImageStyle, LetterStyle, Range, Style
 from crnn_captcha.typefaces import LetterShape, cut_letters
@@ -176,6 +177,34 @@ def test_labels_have_only_characters_that_the_font_has(dataset: Dataset, tmp_pat
         assert generator.label(0, i) == one.label
         assert generator.aspect(0, i) > 0
         assert (one.image < 250).any()
+
+
+@pytest.mark.parametrize(
+    ("labels", "characters", "lengths"),
+    [
+        (["ab.c", "a b"], "abc", (3, 4)),
+        (["x" * 40, "xyz"], "xyz", (3, 32)),
+        (["é𝒜b"], "bé𝒜", (3, 3)),
+    ],
+)
+def test_a_style_has_of_the_labels_what_it_can(
+    labels: list[str], characters: str, lengths: tuple[int, int], tmp_path: Path
+) -> None:
+    samples = tuple(Sample(f"{number}.png", label) for number, label in enumerate(labels))
+    path = tmp_path / "style.toml"
+    path.write_text(style_file(Recovery((), samples, 0, ())), encoding="utf-8")
+    style = load_style(path)
+    assert style.charset.characters == characters
+    assert (style.min_length, style.max_length) == lengths
+
+
+def test_of_many_images_of_a_font_some_are_enough(
+    letters: list[list[LetterShape]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "MAX_IMAGES_OF_FONT", len(letters) // 2)
+    few, some = recover_glyphs(letters), recover_glyphs(letters[::2])
+    assert few.keys() == some.keys()
+    assert all(few[c].letter is some[c].letter for c in few)
 
 
 def test_a_font_that_lacks_characters_is_used_only_where_asked_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import cv2
@@ -13,7 +14,11 @@ from crnn_captcha.drawing import draw
 from crnn_captcha.fonts import Font, find_fonts
 from crnn_captcha.styles import ImageStyle, LetterStyle, LineStyle, Range, Style
 from crnn_captcha.typefaces import (
+    ENOUGH,
+    ENOUGH_EACH,
     LetterShape,
+    Table,
+    _grown,
     cut_letters,
     group_by_font,
     likeness,
@@ -138,3 +143,31 @@ def test_turned_letters_are_no_evidence_for_one_font() -> None:
 def test_nothing_makes_no_groups() -> None:
     assert group_by_font([]) == []
     assert group_by_font([[]]) == [[0]]
+
+
+def _put_together(evidence: Table, letters: Table) -> list[list[int]]:
+    """As `_grown`, all pairs looked at again each time."""
+    groups = [[index] for index in range(len(evidence))]
+    while True:
+        best, pair = -np.inf, None
+        for a, b in itertools.combinations(range(len(groups)), 2):
+            between = np.ix_(groups[a], groups[b])
+            told, pairs = evidence[between].sum(), max(letters[between].sum(), 1)
+            if told > ENOUGH and told > ENOUGH_EACH * pairs and told / np.sqrt(pairs) > best:
+                best, pair = told / np.sqrt(pairs), (a, b)
+        if pair is None:
+            return sorted((sorted(group) for group in groups), key=lambda g: (-len(g), g))
+        groups[pair[0]] += groups.pop(pair[1])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_groups_are_those_of_looking_at_all_pairs_each_time(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    count = int(random.integers(2, 25))
+    evidence = random.normal(random.uniform(-6, 8), 8, (count, count)).astype(np.float32)
+    letters = random.integers(0, 5, (count, count)).astype(np.float32)
+    for table in (evidence, letters):
+        table += table.T.copy()
+        np.fill_diagonal(table, 0)
+    expected = _put_together(evidence.astype(np.float64), letters.astype(np.float64))
+    assert _grown(evidence, letters) == expected

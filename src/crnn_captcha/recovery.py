@@ -23,6 +23,7 @@ from crnn_captcha.dataset import BrokenImage, Dataset, Sample
 from crnn_captcha.errors import FontError
 from crnn_captcha.images import decode_image
 from crnn_captcha.inspection import visit
+from crnn_captcha.styles import MAX_LENGTH, NOT_IN_FILE_NAMES
 from crnn_captcha.typefaces import (
     LetterShape,
     cut_letters,
@@ -31,6 +32,7 @@ from crnn_captcha.typefaces import (
 )
 from crnn_captcha.uprights import turn_back
 
+MAX_IMAGES_OF_FONT = 200  # that its letters are chosen from: the time grows with the cube
 MAX_IMAGES = 10_000  # that are compared with each other: memory grows with the square
 LEAST_IMAGES = 4  # of a font; fewer may be alike by chance
 LEAST_CHARACTERS = 8
@@ -187,11 +189,13 @@ def recover_glyphs(images: Sequence[Sequence[LetterShape]]) -> dict[str, Recover
     that was turned only where there is no other.
 
     Args:
-        images: the letters of each, at least one image with at least one letter.
+        images: the letters of each, at least one image with at least one letter. Of more than
+            `MAX_IMAGES_OF_FONT`, every second, third and so on.
 
     Returns:
         A glyph for each character that stands in one of the images.
     """
+    images = images[:: math.ceil(len(images) / MAX_IMAGES_OF_FONT)]
     sizes, drops = _fitted(images)
     found: dict[str, list[tuple[int, LetterShape]]] = {}
     for index, shapes in enumerate(images):
@@ -221,12 +225,17 @@ def recover_glyphs(images: Sequence[Sequence[LetterShape]]) -> dict[str, Recover
 
 
 def style_file(recovery: Recovery) -> str:
-    """A style, as TOML, that draws labels like those of the data with the fonts beside it."""
+    """A style, as TOML, that draws labels like those of the data with the fonts beside it.
+
+    But for what a style can't have: characters that no file name may have, labels of great length.
+    """
     labels = [sample.label for sample in recovery.samples]
-    charset = "".join(sorted(set().union(*labels)))
-    lengths = [len(label) for label in labels]
+    charset = "".join(sorted(set().union(*labels) - set(NOT_IN_FILE_NAMES)))
+    lengths = [min(len(label), MAX_LENGTH) for label in labels]
     return STYLE.format(
-        charset=json.dumps(charset), min_length=min(lengths), max_length=max(lengths)
+        charset=json.dumps(charset, ensure_ascii=False),
+        min_length=min(lengths),
+        max_length=max(lengths),
     )
 
 

@@ -249,11 +249,13 @@ def _grown(evidence: Table, letters: Table) -> list[list[int]]:
             table[kept, kept] = 0
         members[kept] += members[joined]
         active[joined], best[joined] = False, -np.inf
-        for group in np.flatnonzero(active & np.isin(partner, (kept, joined))):
-            choose(int(group))
         choose(kept)
         found = gains(kept)
-        better = found > best
+        were_partners = active & np.isin(partner, (kept, joined))
+        were_partners[kept] = False
+        for group in np.flatnonzero(were_partners & (found < best)):
+            choose(int(group))
+        better = (found > best) | (were_partners & (found == best))
         best[better], partner[better] = found[better], kept
     groups = [sorted(members[index]) for index in np.flatnonzero(active)]
     return sorted(groups, key=lambda group: (-len(group), group))
