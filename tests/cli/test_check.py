@@ -165,7 +165,7 @@ def audited(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def record(data: Path, out: Path, config: Any, **options: Any) -> training.Audit:
         given.update(data=data, out=out, config=config, options=options)
-        return training.Audit((SUSPECT,), 40, (), interrupted=data == Path("stop"))
+        return training.Audit((SUSPECT,), 40, (), interrupted=data == Path("stop"), minutes=1)
 
     monkeypatch.setattr(training, "audit_labels", record)
     return given

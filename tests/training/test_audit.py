@@ -251,11 +251,22 @@ def test_a_stopped_audit_goes_on(
     assert trainings.trained == []
 
 
+def test_an_audit_goes_on_with_the_minutes_that_it_began_with(
+    trainings: Trainings, audit: Callable[..., Audit]
+) -> None:
+    trainings.stopped = "3"
+    assert audit().interrupted
+    with pytest.raises(ConfigError, match=r"goes on with 1 minutes for each.* Received: 2\.5\."):
+        audit(minutes=2.5, resume=True)
+    trainings.stopped = ""
+    assert not audit(resume=True).interrupted
+
+
 def test_an_audit_that_is_stopped_at_once_has_nothing(
     trainings: Trainings, audit: Callable[..., Audit], tmp_path: Path
 ) -> None:
     trainings.stopped = "1"
-    assert audit() == Audit((), 0, (), interrupted=True)
+    assert audit() == Audit((), 0, (), interrupted=True, minutes=1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["folds"]
 
 
@@ -350,7 +361,7 @@ def test_an_image_that_is_none_is_refused(bundle_path: Path) -> None:
 
 def test_the_table_is_for_people() -> None:
     rows = [Suspect(f"{i}.png", "a|b", "ab", 1.5e-9, 0.9, "missing glyph", 5.0) for i in range(23)]
-    lines = Audit(tuple(rows), 100, (), interrupted=False).to_markdown().splitlines()
+    lines = Audit(tuple(rows), 100, (), interrupted=False, minutes=1).to_markdown().splitlines()
     assert lines[:2] == [
         "23 of 100 images were not read as their labels.",
         "The labels most likely wrong first:",
@@ -359,7 +370,7 @@ def test_the_table_is_for_people() -> None:
         r"| 0.png  | a\|b  | ab   | 90.0 %     | 1.5e-09                  | missing gl" in lines[5]
     )
     assert lines[-1] == "and 3 more"
-    assert Audit((), 100, (), interrupted=False).to_markdown().splitlines() == [
+    assert Audit((), 100, (), interrupted=False, minutes=1).to_markdown().splitlines() == [
         "0 of 100 images were not read as their labels."
     ]
 
@@ -367,7 +378,7 @@ def test_the_table_is_for_people() -> None:
 @pytest.mark.parametrize(("images", "said"), [(30, False), (29, True)])
 def test_networks_that_read_little_are_named_as_such(images: int, said: bool) -> None:
     rows = [Suspect(f"{i}.png", "ab", "", 1e-9, 0.9, "missing glyph", 5.0) for i in range(20)]
-    text = Audit(tuple(rows), images, (), interrupted=False).to_markdown()
+    text = Audit(tuple(rows), images, (), interrupted=False, minutes=1).to_markdown()
     assert ("give them more --minutes" in text) is said
 
 

@@ -22,7 +22,12 @@ from crnn_captcha.progress import progress_bar, say
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.reporting.review import write_review
 from crnn_captcha.suspects import HeldOut, Suspect, rank
-from crnn_captcha.training.budget import check_free, check_minutes, train_within
+from crnn_captcha.training.budget import (
+    check_free,
+    check_minutes,
+    check_minutes_begun_with,
+    train_within,
+)
 from crnn_captcha.training.config import Config, make_config
 from crnn_captcha.training.preparation import charset_of, open_data
 from crnn_captcha.training.run import RunFolder
@@ -35,6 +40,7 @@ PRESET = "medium"  # what audits were measured with
 SHOWN = 20  # suspects in the table
 MANY = 2 / 3  # of the images that aren't read as their labels: the networks have hardly learned
 RUNS = "folds"  # the folder of the trainings
+SUMMARY = "suspects.json"
 
 AuditedSplit = Literal["train", "test"]
 
@@ -48,12 +54,14 @@ class Audit:
         images: that were read.
         broken: names of those that could not be.
         interrupted: whether not all folds were trained to their end, so that `--resume` goes on.
+        minutes: of training that were asked for, for each fold.
     """
 
     suspects: tuple[Suspect, ...]
     images: int
     broken: tuple[str, ...]
     interrupted: bool
+    minutes: float
 
     def to_markdown(self) -> str:
         """The first of them as a table that also reads well in a terminal."""
@@ -148,6 +156,8 @@ def audit_labels(
     if folds < 2:
         raise ConfigError(f"The folds of an audit are 2 or more. Received: {folds}.")
     check_free(out / RUNS, "audit", resume=resume)
+    if resume:
+        check_minutes_begun_with(out / SUMMARY, "audit", minutes)
     raw = open_data(data, config.data)
     corrections = corrections or Corrections()
     dataset = corrections.apply(raw)
@@ -158,7 +168,7 @@ def audit_labels(
     readings: list[HeldOut] = []
     broken: list[str] = []
     epochs = None
-    audit = Audit((), 0, (), interrupted=True)
+    audit = Audit((), 0, (), interrupted=True, minutes=minutes)
     for number, part in enumerate(parts, start=1):
         if progress:
             say(f"== fold {number} of {len(parts)}: {len(part):,} images to read")
@@ -182,8 +192,9 @@ def audit_labels(
         read, unread = _read(folder, dataset, part, progress=progress)
         readings += read
         broken += unread
-        audit = Audit(rank(readings), len(readings), tuple(broken), number < len(parts))
-        write_text(out / "suspects.json", audit.to_json())
+        more = number < len(parts)
+        audit = Audit(rank(readings), len(readings), tuple(broken), more, minutes)
+        write_text(out / SUMMARY, audit.to_json())
         if not corrections.entries:  # what a page saves is about the labels that the data have
             _write_page(audit, out, dataset, split)
     return audit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -26,6 +27,34 @@ def check_minutes(minutes: float) -> None:
     """
     if not 0 < minutes < math.inf:
         raise ConfigError(f"The minutes of a training are more than 0. Received: {minutes}.")
+
+
+def check_minutes_begun_with(summary: Path, what: str, minutes: float) -> None:
+    """Makes sure that several trainings go on with the minutes of those that are done.
+
+    Args:
+        summary: JSON of an object with `minutes`; if it isn't there yet, all is well.
+        what: it is of, such as `comparison`.
+        minutes: of training for each.
+
+    Raises:
+        ConfigError: if they were others.
+        RunError: if the summary doesn't say.
+    """
+    if not summary.exists():
+        return
+    try:
+        begun = float(json.loads(summary.read_bytes())["minutes"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            f"The minutes of the {what} in {summary.parent} can't be read from its "
+            f"{summary.name}: {error!r}. Use another folder."
+        ) from error
+    if begun != minutes:
+        raise ConfigError(
+            f"--resume goes on with {begun:g} minutes for each, as it began. Received: "
+            f"{minutes:g}. Give the same, or use another folder."
+        )
 
 
 def check_free(folder: Path, what: str, *, resume: bool) -> None:

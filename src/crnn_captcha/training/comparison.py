@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from crnn_captcha.dataset import open_dataset
-from crnn_captcha.errors import ConfigError, RunError
+from crnn_captcha.errors import ConfigError
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.files import write_text
 from crnn_captcha.metrics import Interval, sign_test
@@ -27,7 +27,12 @@ from crnn_captcha.progress import say
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.reporting.canvas import save_figure
 from crnn_captcha.reporting.figures import comparison_curves
-from crnn_captcha.training.budget import check_free, check_minutes, train_within
+from crnn_captcha.training.budget import (
+    check_free,
+    check_minutes,
+    check_minutes_begun_with,
+    train_within,
+)
 from crnn_captcha.training.config import Config, change, make_config
 from crnn_captcha.training.preparation import cut
 from crnn_captcha.training.run import RunFolder
@@ -149,7 +154,7 @@ def compare(
     if any("training.epochs" in given for given in (*settings, *variants)):
         raise ConfigError("A comparison chooses training.epochs by its minutes. Leave them out.")
     check_free(out, "comparison", resume=resume)
-    _check_minutes_begun_with(out, minutes)
+    check_minutes_begun_with(out / SUMMARY, "comparison", minutes)
     results: dict[str, EvaluationResult] = {}
     comparison = Comparison((), 0, minutes, interrupted=True)
     if not (out / SUMMARY).exists():
@@ -198,24 +203,6 @@ def _check_comparable(variants: Sequence[str], configs: dict[str, Config]) -> No
         raise ConfigError(
             "Configurations to compare have the same validation images. Received: several values "
             "of data.validation_fraction or data.split_seed."
-        )
-
-
-def _check_minutes_begun_with(out: Path, minutes: float) -> None:
-    """A comparison at equal time has one time: that of the trainings which are done already."""
-    if not (out / SUMMARY).exists():
-        return
-    try:
-        begun = float(json.loads((out / SUMMARY).read_bytes())["minutes"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunError(
-            f"The minutes of the comparison in {out} can't be read from its {SUMMARY}: {error!r}. "
-            "Compare in another folder."
-        ) from error
-    if begun != minutes:
-        raise ConfigError(
-            f"--resume goes on with {begun:g} minutes for each, as it began. Received: "
-            f"{minutes:g}. Give the same, or use another folder."
         )
 
 

@@ -25,7 +25,8 @@ class DataConfig:
     Attributes:
         charset: the characters to learn; empty: those of the labels, and of what is drawn.
         synthetic: images that are drawn to learn from, `STYLE:COUNT` an epoch; empty: none.
-        validation_fraction: share of the train split that is cut out for validation.
+        validation_fraction: share of the train split that is cut out for validation. Data without
+            folders `train` and `test` are cut 80/10/10 by their file names, whatever this is.
         split_seed: of that cut; apart from the training's seed, so that several trainings can be
             compared on the same images.
         batch_size: images in a batch.
