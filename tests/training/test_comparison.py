@@ -35,6 +35,7 @@ LABELS = ("ab", "ba", "o1", "aab", "bba", "abab")
 READ = {  # by run folder: what its best model makes of the labels
     "classic": ("ab", "ba", "01", "aa", "bb", "ab"),
     "standard": ("ab", "ba", "o1", "aab", "bba", "ab"),
+    "classic-seed-1": ("ab", "ba", "01", "aa", "bb", "bb"),
     "standard-model.neck-none": ("ab", "ab", "ol", "aab", "bb", "ab"),
 }
 VARIANTS = ("classic", "standard", "standard model.neck=none")
@@ -45,6 +46,7 @@ class Trainings:
 
     Attributes:
         epoch_seconds: what measuring says.
+        slower: how many times as long it says of `standard`.
         measured: presets whose epochs were timed.
         trained: name of the run folder, configuration and `resume` of each training.
         stopped: the run folder whose training is told to stop within its second epoch.
@@ -53,6 +55,7 @@ class Trainings:
 
     def __init__(self) -> None:
         self.epoch_seconds = 20.0
+        self.slower = 1.0
         self.measured: list[str] = []
         self.trained: list[tuple[str, Config, bool]] = []
         self.stopped = self.dying = ""
@@ -61,7 +64,7 @@ class Trainings:
         if function is epoch_seconds:
             _, config = arguments
             self.measured.append(config.preset)
-            return self.epoch_seconds
+            return self.epoch_seconds * (self.slower if config.preset == "standard" else 1)
         assert function is train
         return self._train(*arguments, **options)
 
@@ -240,6 +243,30 @@ def test_minutes_become_epochs(
     assert resume is False
 
 
+def test_the_epochs_of_the_others_are_timed_beside_the_first(
+    trainings: Trainings, compare_all: Callable[..., Comparison]
+) -> None:
+    train_one = trainings._train
+
+    def drift(*arguments: Any, **options: Any) -> TrainingResult:
+        trainings.epoch_seconds *= 3  # what else the machine does by then
+        return train_one(*arguments, **options)
+
+    trainings._train = drift  # type: ignore[method-assign]
+    trainings.slower = 1.5
+    compare_all()
+    assert [config.training.epochs for _, config, _ in trainings.trained] == [3, 2, 2]
+    assert trainings.measured == ["classic", "standard", "classic", "standard", "classic"]
+
+
+def test_another_seed_has_as_many_epochs_and_is_not_timed(
+    trainings: Trainings, tmp_path: Path
+) -> None:
+    compare("data.zip", tmp_path / "out", ["classic", "classic seed=1"], minutes=1)
+    assert [config.training.epochs for _, config, _ in trainings.trained] == [3, 3]
+    assert trainings.measured == ["classic"]
+
+
 # --- going on -------------------------------------------------------------------------------
 
 
@@ -289,7 +316,7 @@ def test_a_stopped_comparison_goes_on_with_the_epochs_it_chose(
 ) -> None:
     trainings.stopped = "standard"
     compare_all()
-    trainings.stopped, trainings.epoch_seconds = "", 30.0
+    trainings.stopped, trainings.epoch_seconds = "", 300.0
     with pytest.raises(RunError, match="Go on with the one in it by --resume"):
         compare_all()
     trainings.measured.clear()
@@ -299,8 +326,8 @@ def test_a_stopped_comparison_goes_on_with_the_epochs_it_chose(
 
     assert not result.interrupted
     assert [row.variant for row in result.rows] == list(VARIANTS)
-    assert [row.epochs for row in result.rows] == [3, 3, 2]  # of 20 s; the last was timed anew
-    assert trainings.measured == ["standard"]
+    assert [row.epochs for row in result.rows] == [3, 3, 3]
+    assert trainings.measured == ["standard", "classic"]  # for the last one
     (begun, config, resume), (new, _, resume_new) = trainings.trained
     assert (begun, resume, config.data.charset) == ("standard", True, "01abo")
     assert (new, resume_new) == ("standard-model.neck-none", False)

@@ -75,6 +75,47 @@ def check_free(folder: Path, what: str, *, resume: bool) -> None:
         )
 
 
+def epochs_beside(
+    data: str | Path,
+    config: Config,
+    first: Config,
+    epochs: int,
+    *,
+    skip_broken: bool,
+    progress: bool,
+) -> int:
+    """Epochs of one configuration that take as long as those of another.
+
+    Both are timed now, one after the other: a machine's speed drifts from hour to hour. Where
+    only the seed differs, there is nothing to time.
+
+    Args:
+        data: zip, folder or CSV.
+        config: of the training whose epochs are asked for.
+        first: of the other one.
+        epochs: of that.
+        skip_broken: leave broken images out.
+        progress: say on standard error what came out.
+
+    Raises:
+        DatasetError, LabelError, ConfigError: as `train` raises them.
+        RunError: if the process that times them died.
+    """
+    if dataclasses.replace(config, seed=first.seed) == first:
+        return epochs
+    seconds, of_first = (
+        in_own_process(epoch_seconds, data, each, skip_broken=skip_broken)
+        for each in (config, first)
+    )
+    found = max(1, round(epochs * of_first / seconds))
+    if progress:
+        say(
+            f"An epoch takes about {seconds:.0f} s, one of the first {of_first:.0f} s: {found} of "
+            f"them beside its {epochs}."
+        )
+    return found
+
+
 def train_within(
     data: str | Path,
     folder: RunFolder,

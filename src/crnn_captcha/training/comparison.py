@@ -31,6 +31,7 @@ from crnn_captcha.training.budget import (
     check_free,
     check_minutes,
     check_minutes_begun_with,
+    epochs_beside,
     train_within,
 )
 from crnn_captcha.training.config import Config, change, make_config
@@ -127,7 +128,8 @@ def compare(
     """Trains each configuration for about so many minutes, and measures all on validation.
 
     The minutes become a whole number of epochs, by steps that are timed beforehand, so that the
-    schedule of the learning rate fits and each training can be run again by itself.
+    schedule of the learning rate fits and each training can be run again by itself. Those of the
+    first are found by the minutes, those of the others by steps that are timed beside its own.
 
     Args:
         data: zip, folder or CSV.
@@ -160,15 +162,29 @@ def compare(
     if not (out / SUMMARY).exists():
         open_dataset(data)  # what isn't there is refused before anything is written
         write_text(out / SUMMARY, comparison.to_json())
+    first = first_epochs = None
     for variant, config in configs.items():
         if progress:
             say(f"== {variant} ({len(results) + 1} of {len(configs)})")
         folder = RunFolder(out / _folder_name(variant))
+        epochs = None
+        if first and first_epochs and not folder.exists:
+            epochs = epochs_beside(
+                data, config, first, first_epochs, skip_broken=skip_broken, progress=progress
+            )
         done = train_within(
-            data, folder, config, minutes, skip_broken=skip_broken, progress=progress
+            data,
+            folder,
+            config,
+            minutes,
+            epochs=epochs,
+            skip_broken=skip_broken,
+            progress=progress,
         )
         if not done:
             return comparison
+        if first is None:
+            first, first_epochs = config, folder.load_config().training.epochs
         results[variant] = _measure(data, folder, config)
         comparison = _summarise(out, results, minutes, interrupted=len(results) < len(configs))
         if progress:
