@@ -22,7 +22,14 @@ from crnn_captcha.font_files import font_file, sheet
 from crnn_captcha.fonts import Font, find_fonts
 from crnn_captcha.generator import Generator, png_of
 from crnn_captcha.images import decode_image
-from crnn_captcha.recovery import Recovery, recover_fonts, recover_glyphs, style_file, table
+from crnn_captcha.recovery import (
+    RecoveredFont,
+    Recovery,
+    recover_fonts,
+    recover_glyphs,
+    style_file,
+    table,
+)
 from crnn_captcha.style_files import load_style
 from crnn_captcha.styles import FontStyle, ImageStyle, LetterStyle, Range, Style
 from crnn_captcha.typefaces import LetterShape, cut_letters
@@ -192,10 +199,28 @@ def test_a_style_has_of_the_labels_what_it_can(
 ) -> None:
     samples = tuple(Sample(f"{number}.png", label) for number, label in enumerate(labels))
     path = tmp_path / "style.toml"
-    path.write_text(style_file(Recovery((), samples, 0, ())), encoding="utf-8")
+    font = RecoveredFont("font-001", {}, ("0.png",), (20.0,))
+    path.write_text(style_file(Recovery((font,), samples, 0, ())), encoding="utf-8")
     style = load_style(path)
     assert style.charset.characters == characters
     assert (style.min_length, style.max_length) == lengths
+
+
+def test_texts_are_drawn_as_high_as_those_of_the_data(dataset: Dataset, tmp_path: Path) -> None:
+    found = recover_fonts(dataset, dataset.samples("train"))
+    (font,) = found.fonts
+    assert len(font.heights_px) == len(font.images)
+    heights = np.array(font.heights_px)
+    assert STYLE.letters.height_px.low - 2 < heights.min() < 27
+    assert 31 < heights.max() < STYLE.letters.height_px.high + 2
+    path = tmp_path / "style.toml"
+    path.write_text(style_file(found), encoding="utf-8")
+    drawn = load_style(path).letters.height_px
+    random = np.random.default_rng(0)
+    again = np.array([drawn.draw(random) for _ in range(1000)])
+    assert again.mean() == pytest.approx(heights.mean(), abs=1.0)
+    assert again.min() > heights.min() - 0.5
+    assert again.max() < heights.max() + 0.5
 
 
 def test_of_many_images_of_a_font_some_are_enough(

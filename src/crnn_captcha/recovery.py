@@ -37,6 +37,7 @@ MAX_IMAGES = 10_000  # that are compared with each other: memory grows with the 
 LEAST_IMAGES = 4  # of a font; fewer may be alike by chance
 LEAST_CHARACTERS = 8
 OUTLIER = 0.8  # a letter that is less like others of its kind is turned, or ill cut
+ENDS = (0.005, 0.995)  # of the heights of texts: what is beyond was measured wrongly
 ROUNDS = 8  # of fitting sizes and lines
 STYLE_FILE = "style.toml"  # what `style_file` says, in the folder of the fonts
 SLIGHT = 0.01  # of the range of heights or places: what is off by less is right
@@ -55,6 +56,7 @@ installed = false
 incomplete = true
 
 [letters]
+height_px = {heights}
 stretch = 1
 slant_deg = 0
 weight = 0
@@ -93,11 +95,14 @@ class RecoveredFont:
         name: `font-001` is that of most images.
         glyphs: by their character.
         images: names of the images that are drawn in it.
+        heights_px: of its tallest letter above the line, in each of them that shows some of these
+            glyphs.
     """
 
     name: str
     glyphs: Mapping[str, RecoveredGlyph]
     images: tuple[str, ...]
+    heights_px: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,8 @@ def recover_fonts(
         glyphs = recover_glyphs([letters for _, letters in group])
         if len(glyphs) >= LEAST_CHARACTERS:
             names = tuple(name for name, _ in group)
-            fonts.append(RecoveredFont(f"font-{len(fonts) + 1:03d}", glyphs, names))
+            heights = _heights_px([letters for _, letters in group], glyphs)
+            fonts.append(RecoveredFont(f"font-{len(fonts) + 1:03d}", glyphs, names, heights))
     if not fonts:
         raise FontError(
             f"A font is recovered from at least {LEAST_IMAGES} images whose letters stand apart "
@@ -176,6 +182,15 @@ def recover_fonts(
         )
     broken = tuple(seen for seen in looked if isinstance(seen, BrokenImage))
     return Recovery(tuple(fonts), tuple(samples), len(found), broken)
+
+
+def _heights_px(
+    images: Sequence[Sequence[LetterShape]], glyphs: Mapping[str, RecoveredGlyph]
+) -> tuple[float, ...]:
+    """How high the font's tallest letter is in each image; each of its letters tells it."""
+    shares = {c: glyph.letter.height * glyph.scale for c, glyph in glyphs.items()}
+    told = ([x.height / shares[x.character] for x in i if x.character in shares] for i in images)
+    return tuple(float(np.median(heights)) for heights in told if heights)
 
 
 def _letters_of(glyphs: Mapping[str, RecoveredGlyph]) -> dict[str, LetterShape]:
@@ -236,7 +251,15 @@ def style_file(recovery: Recovery) -> str:
         charset=json.dumps(charset, ensure_ascii=False),
         min_length=min(lengths),
         max_length=max(lengths),
+        heights=_range_of([height for font in recovery.fonts for height in font.heights_px]),
     )
+
+
+def _range_of(values: Sequence[float]) -> list[float]:
+    """Lowest, likeliest and highest of a triangle with the values' ends and mean."""
+    low, high = np.quantile(values, ENDS)
+    likeliest = np.clip(3 * np.mean(values) - low - high, low, high)
+    return [round(float(value), 1) for value in (low, likeliest, high)]
 
 
 def table(recovery: Recovery) -> str:

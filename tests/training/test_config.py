@@ -259,6 +259,13 @@ def test_the_default_preset_has_the_default_pipeline() -> None:
 # --- from a trained model -------------------------------------------------------------------
 
 
+def test_who_goes_on_sees_other_images_unless_a_seed_is_given() -> None:
+    base = make_config("classic", ["seed=5"])
+    assert make_config(None, base=base).seed == 6
+    assert make_config(None, ["seed=5"], base).seed == 5
+    assert make_config(None, base=make_config("classic", [f"seed={2**31 - 1}"])).seed == 0
+
+
 @pytest.fixture
 def base() -> Config:
     """Of a model that was trained in its own way."""
@@ -270,7 +277,8 @@ def test_pipeline_and_network_are_the_base_s_and_all_else_the_preset_s(base: Con
     config = make_config("standard", ["training.epochs=7"], base)
     standard = make_config("standard", ["training.epochs=7"])
     assert (config.pipeline, config.model) == (base.pipeline, base.model)
-    for section in ("preset", "seed", "data", "letters", "augmentation", "training"):
+    assert config.seed == base.seed + 1
+    for section in ("preset", "data", "letters", "augmentation", "training"):
         assert getattr(config, section) == getattr(standard, section)
     assert config.optimizer.learning_rate == pytest.approx(standard.optimizer.learning_rate / 3)
     rate = f"optimizer.learning_rate={standard.optimizer.learning_rate}"

@@ -187,6 +187,11 @@ def test_it_is_not_validated_with_what_its_base_has_learned_from(
     tune("run", base, fraction, seed, progress=False)
 
 
+@pytest.mark.parametrize("source", ["", "bundle.onnx"], ids=["run", "bundle"])
+def test_a_base_knows_its_seed(base_run: Path, source: str) -> None:
+    assert read_base(base_run / source).config.seed == 1
+
+
 def test_corrected_labels_do_not_make_an_image_another(base_run: Path, captchas: Path) -> None:
     base = read_base(base_run)
     dataset = open_dataset(captchas)

@@ -17,6 +17,8 @@ from crnn_captcha.pipelines import PIPELINES
 from crnn_captcha.preprocessing import Pipeline
 from crnn_captcha.synthetic import parse_synthetic
 
+SEEDS = 2**31
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -228,7 +230,7 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        _require(0 <= self.seed < 2**31, "seed", "0 to 2147483647")
+        _require(0 <= self.seed < SEEDS, "seed", f"0 to {SEEDS - 1}")
 
 
 def _require(holds: bool, name: str, rule: str) -> None:
@@ -310,7 +312,8 @@ def make_config(
         preset: a name of `PRESETS`; None is that of `base`, or the default.
         settings: as `change` takes them.
         base: of a trained model to start from: pipeline and network are its own, the learning
-            rate is the preset's times `FINE_TUNING_RATE` unless it is set.
+            rate is the preset's times `FINE_TUNING_RATE` unless it is set, and so is the seed one
+            more than its own: what is drawn and how it is changed isn't what it has seen before.
 
     Example:
         >>> make_config("classic", ["training.epochs=3", "model.filters=[8, 16]"]).training.epochs
@@ -329,7 +332,11 @@ def make_config(
     rate = config.optimizer.learning_rate * FINE_TUNING_RATE
     optimizer = dataclasses.replace(config.optimizer, learning_rate=rate)
     config = dataclasses.replace(
-        config, pipeline=base.pipeline, model=base.model, optimizer=optimizer
+        config,
+        seed=(base.seed + 1) % SEEDS,
+        pipeline=base.pipeline,
+        model=base.model,
+        optimizer=optimizer,
     )
     config = change(config, settings)
     check_starts_from(config, base)

@@ -16,7 +16,7 @@ from crnn_captcha.charset import BLANK, Charset
 from crnn_captcha.dataset import Dataset, Sample, open_dataset
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.recognizer import bundle_path
-from crnn_captcha.training.config import DEFAULT_PRESET, PRESETS, Config
+from crnn_captcha.training.config import DEFAULT_PRESET, PRESETS, SEEDS, Config
 from crnn_captcha.training.description import Weights, read_weights
 from crnn_captcha.training.learned import Learned, count_seen, from_text
 from crnn_captcha.training.model import HEAD, SHORTCUT, Networks
@@ -225,12 +225,14 @@ def _from_bundle(path: Path, bundle: Bundle) -> Base:
     preset = metadata.training.get("preset")  # a bundle may say anything
     known = isinstance(preset, str) and preset in PRESETS
     config = PRESETS[str(preset) if known else DEFAULT_PRESET]
-    share, seed = metadata.validation_cut
+    share, split_seed = metadata.validation_cut
+    seed = metadata.training.get("seed")
     config = dataclasses.replace(
         config,
+        seed=seed if type(seed) is int and 0 <= seed < SEEDS else config.seed,
         pipeline=metadata.pipeline,
         model=weights.model,
-        data=dataclasses.replace(config.data, validation_fraction=share, split_seed=seed),
+        data=dataclasses.replace(config.data, validation_fraction=share, split_seed=split_seed),
     )
     data_digest = str(metadata.training.get(DATA_DIGEST, ""))
     return Base(
