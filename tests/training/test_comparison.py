@@ -509,16 +509,19 @@ def test_two_configurations_are_trained_and_compared(
     for row, folder, neck in zip(result.rows, folders, ("bilstm", "none"), strict=True):
         expected = evaluate(Recognizer(folder.path), cut, cut.samples("validation"))
         assert (row.exact_match, row.cer) == (expected.exact_match, expected.cer)
-        (epoch,) = folder.read_history()
-        assert epoch["val_cer"] == pytest.approx(row.cer)
-        assert (row.epochs, row.epoch_seconds) == (1, epoch["seconds"])
+        history = folder.read_history()
+        assert pytest.approx(row.cer) in [epoch["val_cer"] for epoch in history]
+        seconds = [epoch["seconds"] for epoch in history]
+        assert row.epochs == len(history) > 0
+        assert min(seconds) <= row.epoch_seconds <= max(seconds)
         assert folder.load_config() == tiny_config(
             'data.charset="01ab"',
             "data.split_seed=3",
-            "training.epochs=1",
-            "training.patience=1",
+            f"training.epochs={row.epochs}",
+            f"training.patience={row.epochs}",
             f"model.neck={neck}",
         )
+    assert result.rows[0].epochs == 1  # the other one may have as many as that takes
     with_neck, without = (row.weights for row in result.rows)
     assert with_neck > without > 0
     assert min(load_image(out / "comparison.png").shape[:2]) > 300
