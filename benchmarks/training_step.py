@@ -35,7 +35,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if importlib.util.find_spec("torch") is None:
-        sys.exit("This benchmark needs PyTorch: pip install 'crnn-captcha[bench]'")
+        sys.exit('This benchmark needs PyTorch: pip install "crnn-captcha[bench]"')
 
     with (
         tempfile.TemporaryDirectory() as folder,

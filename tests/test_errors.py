@@ -40,4 +40,4 @@ def test_an_error_comes_whole_out_of_a_worker_process(name: str) -> None:
 def test_a_missing_extra_says_how_to_install_it() -> None:
     with pytest.raises(OSError, match="Training needs the extra 'train'") as caught:
         raise MissingExtraError("Training", "train")
-    assert str(caught.value).endswith("Install it: pip install 'crnn-captcha[train]'")
+    assert str(caught.value).endswith('Install it: pip install "crnn-captcha[train]"')

@@ -196,7 +196,7 @@ def test_where_there_are_no_locks_one_writes_anyway(
 
 def test_parquet_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'crnn-captcha\[parquet\]'"):
+    with pytest.raises(MissingExtraError, match=r'pip install "crnn-captcha\[parquet\]"'):
         Table(Path("readings.parquet"))
 
 

@@ -68,7 +68,7 @@ class MissingExtraError(CrnnCaptchaError, OSError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
-            f"{what} needs the extra '{extra}'. Install it: pip install 'crnn-captcha[{extra}]'"
+            f"{what} needs the extra '{extra}'. Install it: pip install \"crnn-captcha[{extra}]\""
         )
         self._given = what, extra
 

@@ -137,7 +137,7 @@ def test_an_error_of_ours_is_one_line_and_exit_2(
         pytest.param(
             MissingExtraError("Training", "train"),
             "crnn-captcha: Training needs the extra 'train'. "
-            "Install it: pip install 'crnn-captcha[train]'\n",
+            'Install it: pip install "crnn-captcha[train]"\n',
             id="a missing extra",
         ),
     ],

@@ -202,5 +202,5 @@ def test_pyplot_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'crnn-captcha\[train\]'"):
+    with pytest.raises(MissingExtraError, match=r'pip install "crnn-captcha\[train\]"'):
         figures.confusion_bars([])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from crnn_captcha.generator import GeneratedImage
 
 SHOWN_FAMILIES = 4
-MORE_FONTS = "More fonts make a better data set: pip install 'crnn-captcha[generate]'"
+MORE_FONTS = 'More fonts make a better data set: pip install "crnn-captcha[generate]"'
 
 
 @click.command()
