@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import threading
 import time
 from pathlib import Path
@@ -43,6 +44,31 @@ def test_a_long_stream_keeps_its_order_and_is_made_only_a_little_ahead() -> None
     time.sleep(0.05)
     assert 0 < sum(reads(batches).values()) < 20
     assert_equal([first, *stream], made(batches, 0))
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_putting_an_epoch_in_order_may_take_longer_than_a_batch(
+    processes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = make_batches(20, seed=3)
+    make_order = batches._make_order
+
+    def slowly(epoch: int) -> Any:
+        time.sleep(PATIENCE_S / 4)
+        return make_order(epoch)
+
+    monkeypatch.setattr(batches, "_make_order", slowly)
+    expected = made(make_batches(20, seed=3), 2, 0)
+    if processes:  # the workers are given the order
+        batches.begin(2)
+        monkeypatch.undo()
+        assert pickle.loads(pickle.dumps(batches))._order[0] == 2
+    assert_equal(batches.stream(2, timeout_s=PATIENCE_S / 5), expected)
+
+
+def test_waiting_without_end_is_allowed() -> None:
+    batches = make_batches(20, seed=3)
+    assert len(list(batches.stream(0, timeout_s=float("inf")))) == 7
 
 
 def test_only_a_worker_process_makes_batches_in_a_process() -> None:

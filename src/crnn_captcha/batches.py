@@ -132,7 +132,7 @@ class Batches(BatchStream):
         return sum(-(-count // self.batch_size) for count in counts)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_order": None, "_ordering": None}
+        return self.__dict__ | {"_ordering": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -179,6 +179,10 @@ class Batches(BatchStream):
         if self._widths is None:
             raise DatasetError("Widths are known after `measure` has run through.")
         return self._widths
+
+    def begin(self, epoch: int) -> None:
+        """Puts the epoch in order: with many drawings that takes longer than a batch may."""
+        self.order(epoch)
 
     def order(self, epoch: int) -> list[NDArray[np.int64]]:
         """Positions of the samples in each batch of an epoch; drawings count on from the last."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
@@ -37,6 +38,10 @@ class BatchStream(ABC):
         """Batches in an epoch."""
 
     @abstractmethod
+    def begin(self, epoch: int) -> None:
+        """Makes ready what all batches of an epoch need, however long that takes."""
+
+    @abstractmethod
     def make(self, epoch: int, index: int) -> Batch:
         """One batch: images and class ids of their labels."""
 
@@ -56,11 +61,12 @@ class BatchStream(ABC):
             start: index of the first batch.
             workers: threads or processes; 0 makes batches in the caller's thread.
             processes: use processes, started afresh (`spawn`), instead of threads.
-            timeout_s: seconds to wait for a batch before giving up.
+            timeout_s: seconds to wait for a batch before giving up; may be infinite.
 
         Raises:
             DatasetError: if no batch came within `timeout_s`, or a worker process died.
         """
+        self.begin(epoch)
         indices = iter(range(start, len(self)))
         if not workers:
             yield from (self.make(epoch, index) for index in indices)
@@ -116,7 +122,7 @@ class WaitingTime:
 
 def _result(future: Future[Batch], timeout_s: float) -> Batch:
     try:
-        return future.result(timeout_s)
+        return future.result(min(timeout_s, threading.TIMEOUT_MAX))
     except FutureTimeoutError:
         raise DatasetError(
             f"No batch came within {timeout_s:g} s. Is the disk hanging? "
