@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -114,12 +115,14 @@ def test_one_process_holds_a_path(kind: str, tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from crnn_captcha.files import held
-with held(Path(sys.argv[1])) as alone:
+path = Path(sys.argv[1])
+with held(path if path.is_dir() else path.open("ab")) as alone:
     print(alone)
 """
     command = [sys.executable, "-c", code, str(path)]
-    with held(path) as alone:
-        assert alone
+    with contextlib.ExitStack() as stack:
+        what = path if kind == "folder" else stack.enter_context(path.open("ab"))
+        assert stack.enter_context(held(what))
         assert subprocess.run(command, capture_output=True, text=True).stdout == "False\n"
     assert subprocess.run(command, capture_output=True, text=True).stdout == "True\n"
 
@@ -135,9 +138,10 @@ def test_a_disk_without_locks_is_no_obstacle(
 
         monkeypatch.setattr(fcntl, "flock", flock)
 
-    answer(errno.ENOLCK)
-    with held(tmp_path) as alone:
-        assert alone
+    for number in (errno.ENOLCK, errno.EBADF):
+        answer(number)
+        with held(tmp_path) as alone:
+            assert alone
     answer(errno.EIO)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)), held(tmp_path):
         pytest.fail("a broken disk isn't held")

@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # what disks without locks answer
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
+"""What disks without locks answer, and NFS for folders, which can't be open for writing."""
 
 
 @contextmanager
@@ -46,27 +47,30 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[bool]:
+def held(what: Path | BinaryIO) -> Iterator[bool]:
     """Holds a file or a folder against other processes, which hold it by this as well.
 
     It is free again after the block, or when the process is gone, however it went.
 
     Args:
-        path: what is there.
+        what: a folder, or a file that is open for writing: network disks lock no other.
 
     Yields:
         Whether it is held: False if another process has it. Where there are no locks (Windows,
         some network disks), True.
 
     Raises:
-        OSError: if it can't be opened.
+        OSError: if the folder can't be opened.
     """
     try:
         import fcntl
     except ImportError:  # Windows
         yield True
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    if not isinstance(what, Path):
+        yield _lock(fcntl, what.fileno())
+        return
+    descriptor = os.open(what, os.O_RDONLY)
     try:
         yield _lock(fcntl, descriptor)
     finally:

@@ -88,7 +88,7 @@ class Table:
             OSError: if it can't be opened or written to.
         """
         self.growing.parent.mkdir(parents=True, exist_ok=True)
-        with self.growing.open("a+b") as file, files.held(self.growing) as alone:
+        with self.growing.open("a+b") as file, files.held(file) as alone:
             if not alone:
                 raise RunError(
                     "One process at a time writes a file of readings. Received: "
