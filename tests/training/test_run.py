@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -55,6 +56,28 @@ def test_where_no_run_came_of_it_a_folder_is_as_before(there: bool, tmp_path: Pa
         raise DatasetError("no data")
     assert folder.path.exists() == there
     assert not there or not any(folder.path.iterdir())
+
+
+def test_a_folder_that_a_killed_start_has_left_is_new(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    code = """
+import os, sys
+from pathlib import Path
+from crnn_captcha.training.run import RunFolder
+folder = RunFolder(Path(sys.argv[1]))
+with folder.held():
+    folder.check_new()
+    folder.fonts.mkdir()
+    folder.learned_file.touch()
+    os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", code, str(folder.path)], check=False)
+    assert folder.fonts.exists()
+    with folder.held():
+        folder.check_new()
+        assert not folder.fonts.exists()
+        folder.start(make_config("classic"), Path("data.zip"), weights=1)
+    assert [path.name for path in folder.path.iterdir()] == ["config.toml"]
 
 
 def test_what_was_in_a_folder_before_stays(tmp_path: Path) -> None:

@@ -93,9 +93,19 @@ class RunFolder:
         return self.path / "report"
 
     @property
+    def report_page(self) -> Path:
+        """The page of it, which is written last of all."""
+        return self.report / "index.html"
+
+    @property
     def tensorboard(self) -> Path:
         """Logs for TensorBoard, where asked for."""
         return self.path / "tensorboard"
+
+    @property
+    def starting(self) -> Path:
+        """There from when a training takes an empty folder until it has a run in it."""
+        return self.path / ".starting"
 
     @property
     def exists(self) -> bool:
@@ -108,7 +118,7 @@ class RunFolder:
         Raises:
             RunError: if the folder already holds something.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and not self._is_empty():
             go_on = "Go on with the run in it by --resume, or name" if self.exists else "Name"
             raise RunError(
                 f"A new run needs a new or empty folder. Received: {self.path}. "
@@ -119,7 +129,8 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Keeps other trainings out while the block trains here; makes the folder.
 
-        Where no run came of it, a folder that was new or empty is so again.
+        Where no run came of it, a folder that was new or empty is so again: at the end of the
+        block or, if the process was killed, when the next one takes it.
 
         Raises:
             RunError: if another process trains here.
@@ -128,7 +139,6 @@ class RunFolder:
         is_new = not self.path.exists()
         if is_new:
             self.path.mkdir(parents=True)
-        is_empty = self.path.is_dir() and not any(self.path.iterdir())
         try:
             with files.held(self.path) as alone:
                 if not alone:
@@ -137,15 +147,36 @@ class RunFolder:
                         "where another process is training. Wait for it or stop it, or train "
                         "into another folder."
                     )
-                yield
+                with self._started():
+                    yield
         finally:
-            if is_empty and not self.exists:
-                shutil.rmtree(self.fonts, ignore_errors=True)
-                for file in (self.corrections, self.learned_file):
-                    file.unlink(missing_ok=True)
-                if is_new:
-                    with contextlib.suppress(OSError):  # somebody else put something there
-                        self.path.rmdir()
+            if is_new and not self.exists:
+                with contextlib.suppress(OSError):  # somebody else put something there
+                    self.path.rmdir()
+
+    @contextlib.contextmanager
+    def _started(self) -> Iterator[None]:
+        """Leaves a folder that was empty with a run in it, or empty."""
+        self._clear()
+        if self._is_empty():
+            self.starting.touch()
+        try:
+            yield
+        finally:
+            self._clear()
+
+    def _clear(self) -> None:
+        """Takes away what a start has left that made no run."""
+        if not self.starting.exists():
+            return
+        if not self.exists:
+            shutil.rmtree(self.fonts, ignore_errors=True)
+            for file in (self.corrections, self.learned_file):
+                file.unlink(missing_ok=True)
+        self.starting.unlink()
+
+    def _is_empty(self) -> bool:
+        return self.path.is_dir() and all(path == self.starting for path in self.path.iterdir())
 
     def start(
         self,
