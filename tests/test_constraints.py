@@ -72,6 +72,7 @@ def test_texts_that_count_as_one_are_written_alike_and_stay_so(constraint: Const
     [
         pytest.param(Constraint(), "aA0", "aA0", id="nothing merged"),
         pytest.param(Constraint(merge=("o0",)), "0b0", "obo", id="first of the group"),
+        pytest.param(Constraint(merge=("", "0o")), "obo", "0b0", id="an empty group"),
         pytest.param(Constraint(merge=("0o",)), "obo", "0b0", id="other order"),
         pytest.param(Constraint(fold_case=True), "aAb", "aab", id="lower case"),
         pytest.param(

@@ -520,9 +520,13 @@ def test_temperature_makes_confidences_lower_and_leaves_the_best_path() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({"beam": 0}, "`beam` is an integer from 1, or None. Received: 0", id="beam"),
+        pytest.param({"beam": 0}, "`beam` is an integer from 1 to 1000, .*Received: 0", id="beam"),
+        pytest.param({"beam": 1001}, "`beam` is an integer from 1 to 1000", id="a vast beam"),
+        pytest.param(
+            {"alternatives": 1000}, "`alternatives` is an integer from 0 to 999", id="too many"
+        ),
         pytest.param({"beam": 2.0}, "`beam` is .*2.0", id="no integer"),
-        pytest.param({"alternatives": -1}, "`alternatives` is .*from 0. Received: -1", id="fewer"),
+        pytest.param({"alternatives": -1}, "`alternatives` is .*Received: -1", id="fewer"),
         pytest.param({"alternatives": True}, "`alternatives` is .*True", id="a truth"),
         pytest.param({"temperature": 0.0}, "0.01 to 100. Received: 0.0", id="cold"),
         pytest.param({"temperature": 1e3}, "`temperature` lies in .*1000.0", id="hot"),

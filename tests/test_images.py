@@ -569,7 +569,7 @@ GREY = np.array([[0, 51, 102], [153, 204, 255]], np.uint8)
         np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)]),
         GREY.astype(np.uint16) * 257,
         (GREY.astype(np.uint16) * 257)[..., None],
-        GREY.astype(">u2") * 257,
+        (GREY.astype(np.uint16) * 257).astype(">u2"),
         GREY / 255,
         (GREY / 255).astype(np.float32)[..., None],
         (GREY / 255).astype(np.float16),

@@ -72,6 +72,7 @@ def many(count: int) -> list[str]:
         pytest.param("filename,label\n/1.png,a\n", "is relative", id="absolute"),
         pytest.param("filename,label\n,a\n", "Received: ''", id="empty name"),
         pytest.param("filename,label\nlink.png,a\n", "leave its folder: 'link.png'", id="link"),
+        pytest.param("filename,label\nloop.png,a\n", "don't exist: 'loop.png'", id="loop"),
         pytest.param('filename,label\n"1.png,a\n', "can't be read as UTF-8 CSV", id="quote"),
         pytest.param("filename,label\n1.png,\udcff\n", "can't be read as UTF-8 CSV", id="coding"),
     ],
@@ -80,6 +81,7 @@ def test_csv_is_refused(tmp_path: Path, rows: str, message: str) -> None:
     folder = write_folder(tmp_path / "d", ["1.png"])
     (tmp_path / "outside.png").write_bytes(png())
     (folder / "link.png").symlink_to(tmp_path / "outside.png")
+    (folder / "loop.png").symlink_to("loop.png")
     csv = folder / "labels.CSV"
     csv.write_bytes(rows.encode(errors="surrogateescape"))
     with pytest.raises(DatasetError, match=message):

@@ -110,7 +110,7 @@ class _Classes:
         self.charset = charset
         self.fold = str.casefold if constraint.fold_case else str
         self.roots: dict[str, str] = {}
-        for group in constraint.merge:
+        for group in filter(None, constraint.merge):
             folded = [self.fold(c) for c in group]
             same = {self.roots.get(c, c) for c in folded}
             same |= {c for c, root in self.roots.items() if root in same}

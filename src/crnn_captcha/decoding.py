@@ -48,6 +48,7 @@ Logits = NDArray[np.float32]
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0  # of a bundle: beyond, confidences are 0 or 1
 DEFAULT_BEAM = 10
+MAX_BEAM = 1000  # memory grows with its square
 TEMPERATURES = (0.01, 100.0)
 """The lowest and the highest."""
 
@@ -188,10 +189,14 @@ def decode(
         ConfigError: if an option is out of its range, or the constraint allows no text of the
             charset.
     """
-    if beam is not None and (type(beam) is not int or beam < 1):
-        raise ConfigError(f"`beam` is an integer from 1, or None. Received: {beam!r}.")
-    if type(alternatives) is not int or alternatives < 0:
-        raise ConfigError(f"`alternatives` is an integer from 0. Received: {alternatives!r}.")
+    if beam is not None and (type(beam) is not int or not 1 <= beam <= MAX_BEAM):
+        raise ConfigError(
+            f"`beam` is an integer from 1 to {MAX_BEAM}, or None. Received: {beam!r}."
+        )
+    if type(alternatives) is not int or not 0 <= alternatives < MAX_BEAM:
+        raise ConfigError(
+            f"`alternatives` is an integer from 0 to {MAX_BEAM - 1}. Received: {alternatives!r}."
+        )
     if beam is None and constraint is None and not alternatives:
         return greedy_decode(logits, charset, temperature=temperature)
     log_probabilities = _log_probabilities(logits, charset, temperature)

@@ -381,7 +381,7 @@ def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
         levels = array
     elif array.dtype == np.bool_:
         levels = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype == np.uint16:
+    elif array.dtype.newbyteorder("=") == np.uint16:
         native = np.ascontiguousarray(array, np.uint16)
         levels = cv2.convertScaleAbs(native, alpha=1 / 257).reshape(array.shape)  # 65535 // 257
     elif array.dtype.kind == "f":

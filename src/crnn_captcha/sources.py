@@ -248,7 +248,7 @@ def read_csv(path: Path) -> dict[str, str]:
         raise DatasetError(f"{rule}, which can't be read as UTF-8 CSV: {error}.") from error
     if others := [name for name in labels if not _is_image(name)]:
         raise DatasetError(f"{rule}, with files that are no known images: {listed(others)}.")
-    if outside := [n for n in labels if not (root / n).resolve().is_relative_to(root)]:
+    if outside := [n for n in labels if not Path(os.path.realpath(root / n)).is_relative_to(root)]:
         raise DatasetError(f"{rule}, with links that leave its folder: {listed(outside)}.")
     if missing := [name for name in labels if not (root / name).is_file()]:
         raise DatasetError(
