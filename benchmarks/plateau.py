@@ -25,9 +25,9 @@ from crnn_captcha.progress import say
 from crnn_captcha.streams import Batch
 from crnn_captcha.training import PRESETS, make_config
 from crnn_captcha.training.config import Config
-from crnn_captcha.training.loop import build_networks
+from crnn_captcha.training.loop import networks_for
 from crnn_captcha.training.model import Networks
-from crnn_captcha.training.preparation import Prepared, open_data, pad_drawn, prepare
+from crnn_captcha.training.preparation import Prepared, open_data, prepare
 
 LEFT = 0.9  # CER below which something is read
 READ_BATCHES = 4  # of validation, from all over it
@@ -73,8 +73,7 @@ def main() -> None:
 def leave(data: str, config: Config, every: int, limit_s: float) -> Left | None:
     """Trains from nothing until something is read; None if that takes too long."""
     prepared = prepare(open_data(data, config.data), config, skip_broken=False, progress=True)
-    networks = build_networks(config, prepared.charset.num_classes, len(prepared.learning))
-    pad_drawn(networks.reader, prepared.learning)
+    networks = networks_for(prepared, config)
     rate = partial(character_error_rate, networks, prepared)
     heads = len(networks.learner.outputs)
     batches = endless(prepared.learning, config.data.workers)

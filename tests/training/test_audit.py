@@ -18,6 +18,7 @@ from conftest import INK, MakeConfig, Paint
 from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import Sample, open_dataset
 from crnn_captcha.errors import ConfigError, DatasetError, ImageError, RunError
+from crnn_captcha.files import write_text
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.reporting.showcase import png
 from crnn_captcha.style_files import load_style
@@ -81,6 +82,7 @@ class Trainings:
         row = dict.fromkeys(HISTORY_COLUMNS, 0.5)
         folder.write_history([row] * config.training.epochs)
         shutil.copy(self.bundle, folder.bundle)
+        write_text(folder.report_page, "")
         return TrainingResult(run, config.training.epochs, {}, "", False, 0)
 
 
@@ -267,7 +269,9 @@ def test_an_audit_that_is_stopped_at_once_has_nothing(
 ) -> None:
     trainings.stopped = "1"
     assert audit() == Audit((), 0, (), interrupted=True, minutes=1)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["folds"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["folds", "suspects.json"]
+    with pytest.raises(ConfigError, match=r"goes on with 1 minutes for each.* Received: 2\.5\."):
+        audit(minutes=2.5, resume=True)
 
 
 @pytest.mark.parametrize(

@@ -52,16 +52,17 @@ def test_a_training_from_a_model_is_not_gone_on_with_from_nothing(
         train_within(captchas, run, config, 1, skip_broken=False, progress=False)
 
 
-def test_a_bundle_from_before_the_last_epoch_is_written_anew(
-    captchas: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("file", ["bundle.onnx", "report/index.html"])
+def test_what_is_from_before_the_last_epoch_is_written_anew(
+    file: str, captchas: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunFolder(shutil.copytree(tiny_run, tmp_path / "run"))
-    os.utime(run.bundle, ns=(0, run.history_file.stat().st_mtime_ns - 1))
+    os.utime(run.path / file, ns=(0, run.history_file.stat().st_mtime_ns - 1))
     resumed = []
 
     def record(*_: Any, resume: bool, **__: Any) -> SimpleNamespace:
         resumed.append(resume)
-        return SimpleNamespace(interrupted=False)
+        return SimpleNamespace(stopped=False)
 
     monkeypatch.setattr(budget, "in_own_process", record)
     assert train_within(captchas, run, run.load_config(), 1, skip_broken=False, progress=False)

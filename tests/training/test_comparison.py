@@ -20,6 +20,7 @@ from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import ConfigError, DatasetError, RunError
 from crnn_captcha.evaluation import evaluate
+from crnn_captcha.files import write_text
 from crnn_captcha.images import load_image
 from crnn_captcha.metrics import Interval
 from crnn_captcha.outcomes import EvaluationResult, Outcome, summarize
@@ -78,12 +79,13 @@ class Trainings:
         if not folder.exists:
             found = dataclasses.replace(config.data, charset=config.data.charset or "01abo")
             folder.start(dataclasses.replace(config, data=found), Path(data), weights=1234)
-        interrupted = run.name == self.stopped
-        epochs = 1 if interrupted else config.training.epochs
+        stopped = run.name == self.stopped
+        epochs = 1 if stopped else config.training.epochs
         row = dict.fromkeys(HISTORY_COLUMNS, 0.5)
         folder.write_history([row | {"epoch": i + 1.0, "seconds": 9.0 + i} for i in range(epochs)])
         folder.bundle.write_bytes(b"")
-        return TrainingResult(run, epochs, {}, "", interrupted, 0)
+        write_text(folder.report_page, "")
+        return TrainingResult(run, epochs, {}, "", stopped, 0)
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ from crnn_captcha.training import export
 from crnn_captcha.training.export import ExportResult
 from crnn_captcha.training.loop import TrainingResult, build_networks, train
 from crnn_captcha.training.losses import ctc_loss
+from crnn_captcha.training.preparation import prepare
 from crnn_captcha.training.run import RunFolder
 from crnn_captcha.training.watch import Watch
 
@@ -180,6 +181,19 @@ def test_a_stopped_training_leaves_a_usable_run_and_goes_on(
     assert not again.interrupted
     assert again.epochs == 3
     assert [row["epoch"] for row in folder.read_history()] == [1, 2, 3]
+
+
+def test_a_training_stopped_in_its_last_step_has_come_to_its_end(
+    captchas: Path, quick_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, config = tmp_path / "run", quick_config("training.epochs=1")
+    steps = len(prepare(open_dataset(captchas), config, skip_broken=False, progress=False).learning)
+    with monkeypatch.context() as patch:
+        _stop_at(patch, steps, signal.SIGINT)
+        result = train(captchas, run, config, progress=False)
+    assert (result.stopped, result.interrupted) == (True, False)
+    assert result.reason == "All 1 epochs are done."
+    assert "--resume" not in result.summary()
 
 
 def test_a_finished_run_resumed_only_writes_its_bundle_again(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from itertools import accumulate, chain
 from pathlib import Path
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import pytest
 from conftest import MakeConfig
 
 from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import open_dataset
-from crnn_captcha.errors import DatasetError
+from crnn_captcha.errors import DatasetError, LabelError
 from crnn_captcha.training import timing
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.preparation import prepare
@@ -41,6 +42,19 @@ def test_an_epoch_is_measured_by_its_steps_and_its_validation(
     clock = accumulate(chain.from_iterable((0.0, duration) for duration in durations))
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     assert epoch_seconds(captchas, config) == pytest.approx(2 * steps + 3 * validations)
+
+
+def test_a_label_that_is_too_long_is_refused_as_by_a_training(
+    captchas: Path, quick_config: MakeConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    with ZipFile(captchas) as archive:
+        archive.extractall(folder)
+    sample = open_dataset(folder).samples("train")[0]
+    image = folder / sample.name
+    image.rename(image.with_name(f"{'ab' * 40}-0.png"))
+    with pytest.raises(LabelError, match=r"A label needs a time step.*abab-0\.png"):
+        epoch_seconds(folder, quick_config())
 
 
 def test_an_epoch_with_recovered_fonts_is_timed(

@@ -169,6 +169,8 @@ def audit_labels(
     broken: list[str] = []
     epochs = None
     audit = Audit((), 0, (), interrupted=True, minutes=minutes)
+    if not resume or not (out / SUMMARY).exists():  # resuming knows the minutes by it
+        write_text(out / SUMMARY, audit.to_json())
     for number, part in enumerate(parts, start=1):
         if progress:
             say(f"== fold {number} of {len(parts)}: {len(part):,} images to read")

@@ -177,18 +177,21 @@ def train_within(
         skip_broken=skip_broken,
         progress=progress,
     )
-    return not result.interrupted
+    return not result.stopped
 
 
 def _is_done(folder: RunFolder, epochs: int) -> bool:
-    """Whether all is trained and the bundle was written after that.
+    """Whether all is trained, and bundle and report were written after that.
 
-    A bundle that is older than the history comes from an earlier stop.
+    What is older than the history comes from an earlier stop.
     """
+    written = folder.bundle, folder.report_page
     return (
-        folder.bundle.is_file()
+        all(file.is_file() for file in written)
         and len(folder.read_history()) == epochs
-        and folder.bundle.stat().st_mtime_ns >= folder.history_file.stat().st_mtime_ns
+        and all(
+            file.stat().st_mtime_ns >= folder.history_file.stat().st_mtime_ns for file in written
+        )
     )
 
 

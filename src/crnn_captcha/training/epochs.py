@@ -28,6 +28,8 @@ from crnn_captcha.training.preparation import Prepared
 from crnn_captcha.training.run import RunFolder
 from crnn_captcha.training.watch import State, Watch, diverged, stopping_on_signals
 
+TOLD_TO_STOP = "Stopped as told."  # with more to do
+
 
 class Epochs:
     """Trains epoch after epoch until an end is reached.
@@ -72,7 +74,7 @@ class Epochs:
                         self._finish_epoch(watch)
                     reason = self._end()
                 if watch.stopping:
-                    reason = reason or "Stopped as told."
+                    reason = reason or TOLD_TO_STOP
                 self.save()
         if not self.state.best_epoch:  # stopped in the first epoch
             with self._averaged():

@@ -18,13 +18,14 @@ from crnn_captcha.errors import MissingExtraError, RunError
 from crnn_captcha.progress import say
 from crnn_captcha.training import precision
 from crnn_captcha.training.config import AugmentationConfig, Config, check_starts_from
-from crnn_captcha.training.epochs import Epochs
+from crnn_captcha.training.epochs import TOLD_TO_STOP, Epochs
 from crnn_captcha.training.export import export
 from crnn_captcha.training.learned import learned_from
 from crnn_captcha.training.losses import ConsistentCTC, ctc_loss
 from crnn_captcha.training.model import Networks, make_networks
 from crnn_captcha.training.optimizer import make_optimizer
 from crnn_captcha.training.preparation import (
+    Prepared,
     check_bundle_fits,
     check_labels_fit,
     open_data,
@@ -47,7 +48,7 @@ class TrainingResult:
         epochs: epochs that were finished.
         best: the history's row of the epoch whose model was kept; empty if none was finished.
         reason: why it ended, for people to read.
-        interrupted: whether it was told to stop, and `--resume` would go on.
+        stopped: whether it was told to stop, be it in its last moments.
         skipped: broken images that were left out.
         drawn: whether all images to learn from were drawn, and there is no DATA.
         corrections: of the labels that it learned from and was validated with.
@@ -57,10 +58,15 @@ class TrainingResult:
     epochs: int
     best: Mapping[str, float]
     reason: str
-    interrupted: bool
+    stopped: bool
     skipped: int
     drawn: bool = False
     corrections: Corrections | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was stopped before its end, and `--resume` would go on."""
+        return self.reason == TOLD_TO_STOP
 
     def summary(self) -> str:
         """What came out and what to do next, for people to read."""
@@ -76,7 +82,7 @@ class TrainingResult:
             lines.append(f"Broken images that were left out: {self.skipped}.")
         if self.corrections:
             lines.append(f"Labels, those of validation too, by review: {self.corrections.summary}.")
-        lines.append(f"Look at it: {run / 'report' / 'index.html'}")
+        lines.append(f"Look at it: {RunFolder(run).report_page}")
         if self.interrupted:
             data = "" if self.drawn else "DATA "
             lines.append(f"Go on:      crnn-captcha train {data}--out {run} --resume")
@@ -180,11 +186,8 @@ def _train(
             f"--resume goes on with the configuration in {folder.config_file}. Received: another. "
             "Give the same options, or train into another folder."
         )
-    networks = build_networks(config, prepared.charset.num_classes, len(prepared.learning))
+    networks = networks_for(prepared, config)
     check_bundle_fits(networks.reader, prepared.charset, config)
-    for batches in (prepared.learning, prepared.validation):
-        check_labels_fit(networks.reader, batches)
-    pad_drawn(networks.reader, prepared.learning)
     if not continued:
         folder.start(
             config,
@@ -208,7 +211,7 @@ def _train(
             say(warning)
     if not goes_on:
         _start(epochs, base)
-    reason, interrupted = epochs.run()
+    reason, stopped = epochs.run()
     if progress:
         say(f"{reason} Writing bundle and report.")
     export(folder.path, folder.bundle, data=prepared.validation.dataset)
@@ -220,7 +223,7 @@ def _train(
         len(history),
         row,
         reason,
-        interrupted,
+        stopped,
         prepared.skipped,
         drawn=data is None,
         corrections=corrections,
@@ -251,6 +254,24 @@ def _start(epochs: Epochs, base: Base | None) -> None:
             f"Starts from {base.path}: {taken.summary()}. As it is, it reads {exact_match:.1%} of "
             f"the validation images exactly, CER {cer:.1%}."
         )
+
+
+def networks_for(prepared: Prepared, config: Config) -> Networks:
+    """The network that is to learn prepared data, ready for it; pads what is drawn for it.
+
+    Args:
+        prepared: data by that configuration.
+        config: of the run.
+
+    Raises:
+        ConfigError: if the network can't be built.
+        LabelError: if a label, or one that may be drawn, doesn't fit its time steps.
+    """
+    networks = build_networks(config, prepared.charset.num_classes, len(prepared.learning))
+    for batches in (prepared.learning, prepared.validation):
+        check_labels_fit(networks.reader, batches)
+    pad_drawn(networks.reader, prepared.learning)
+    return networks
 
 
 def build_networks(config: Config, num_classes: int, steps_per_epoch: int) -> Networks:

@@ -10,9 +10,9 @@ import numpy as np
 
 from crnn_captcha.corrections import Corrections
 from crnn_captcha.training.config import Config
-from crnn_captcha.training.loop import build_networks
+from crnn_captcha.training.loop import networks_for
 from crnn_captcha.training.model import Networks
-from crnn_captcha.training.preparation import Prepared, open_data, pad_drawn, prepare, recover
+from crnn_captcha.training.preparation import Prepared, open_data, prepare, recover
 
 MEASURED_STEPS = 24
 PASSES = 3
@@ -40,9 +40,7 @@ def epoch_seconds(
         prepared = prepare(
             dataset, config, fonts=Path(fonts), skip_broken=skip_broken, progress=False
         )
-        networks = build_networks(config, prepared.charset.num_classes, len(prepared.learning))
-        pad_drawn(networks.reader, prepared.learning)
-        return _timed(networks, prepared)
+        return _timed(networks_for(prepared, config), prepared)
 
 
 def _timed(networks: Networks, prepared: Prepared) -> float:
