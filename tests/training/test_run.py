@@ -77,7 +77,7 @@ with folder.held():
         folder.check_new()
         assert not folder.fonts.exists()
         folder.start(make_config("classic"), Path("data.zip"), weights=1)
-    assert [path.name for path in folder.path.iterdir()] == ["config.toml"]
+        assert [path.name for path in folder.path.iterdir()] == ["config.toml"]
 
 
 def test_what_was_in_a_folder_before_stays(tmp_path: Path) -> None:

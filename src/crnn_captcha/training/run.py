@@ -211,6 +211,7 @@ class RunFolder:
         if learned is not None:
             files.write_bytes(self.learned_file, to_bytes(learned))
         files.write_text(self.config_file, to_toml(config, facts))
+        self.starting.unlink(missing_ok=True)
 
     def check_data(self, digest: str) -> None:
         """Makes sure that the run was started with such images and labels, as far as it says so.
