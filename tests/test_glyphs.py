@@ -73,7 +73,8 @@ def test_the_tallest_character_is_as_high_as_stated() -> None:
 def test_letters_scale_and_stretch_about_the_pen(c: str, scale: float, stretch: float) -> None:
     edges = np.array([0, 1, 0, 1])  # the last pixel ends one further on
     expected = (_ink(_drawn(c, Shape(1.0))) + edges) * scale * np.array([1, 1, stretch, stretch])
-    np.testing.assert_allclose(_ink(_drawn(c, Shape(scale, stretch))) + edges, expected, atol=1.5)
+    found = _ink(_drawn(c, Shape(scale, stretch))) + edges
+    np.testing.assert_allclose(found, expected, atol=2)  # edges fall on whole pixels, in both
 
 
 def test_the_measures_are_those_of_what_is_drawn() -> None:
