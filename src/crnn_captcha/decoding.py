@@ -142,9 +142,9 @@ class Decoding:
     Attributes:
         constraint: what the text has to be like.
         alternatives: how many other texts to give, and how many characters at each place besides
-            the one that was read.
-        beam: prefixes that a search keeps at each time step; None for the best path, or 10 where
-            that doesn't do.
+            the one that was read; at most 999.
+        beam: prefixes that a search keeps at each time step, at most 1000; None for the best
+            path, or 10 where that doesn't do.
         places: whether to say where in the image each character stands.
     """
 
