@@ -207,8 +207,8 @@ def _train(
             f"{len(prepared.validation.samples)} to validate with, {len(characters)} characters, "
             f"{networks.reader.count_params():,} weights."
         )
-        if config.training.mixed_precision and (warning := precision.warning()):
-            say(warning)
+        if advice := precision.advice(config.training.mixed_precision):
+            say(advice)
     if not goes_on:
         _start(epochs, base)
     reason, stopped = epochs.run()

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 REPEATS = 3
 SLOWER = 1.1  # how much longer it may take before it is worth saying
+FASTER = 1.3  # how much faster it has to be: a training has more than convolutions
 
 
 def mixed_policy() -> str:
@@ -16,20 +17,30 @@ def mixed_policy() -> str:
     return "mixed_float16" if _on_gpu() else "mixed_bfloat16"
 
 
-def warning() -> str:
-    """What to say to somebody who asked for 16 bits; empty where they are no slower.
+def advice(mixed: bool) -> str:
+    """What to say about 16 bits to somebody who trains with or without them on a CPU.
 
-    Processors without arithmetic for `bfloat16` imitate it, some of them very slowly.
+    Processors without arithmetic for `bfloat16` imitate it, some of them very slowly; those with it
+    are much faster than in 32 bits. Empty where the choice fits or makes little difference, and on
+    a GPU.
+
+    Args:
+        mixed: whether the training computes in 16 bits.
     """
     if _on_gpu():
         return ""
     ratio = _convolution_seconds(tf.bfloat16) / _convolution_seconds(tf.float32)
-    if ratio <= SLOWER:
-        return ""
-    return (
-        f"A convolution in 16 bits takes {ratio:.1f} times as long as in 32 on this machine: "
-        "it will train faster without --mixed-precision."
-    )
+    if mixed and ratio > SLOWER:
+        return (
+            f"A convolution in 16 bits takes {ratio:.1f} times as long as in 32 on this machine: "
+            "it will train faster without --mixed-precision."
+        )
+    if not mixed and ratio < 1 / FASTER:
+        return (
+            f"A convolution in 16 bits is {1 / ratio:.1f} times as fast as in 32 on this machine: "
+            "it will train faster with --mixed-precision."
+        )
+    return ""
 
 
 def _on_gpu() -> bool:
