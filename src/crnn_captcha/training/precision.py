@@ -33,12 +33,12 @@ def advice(mixed: bool) -> str:
     if mixed and ratio > SLOWER:
         return (
             f"A convolution in 16 bits takes {ratio:.1f} times as long as in 32 on this machine: "
-            "it will train faster without --mixed-precision."
+            "it will train faster without --mixed-precision (training.mixed_precision)."
         )
     if not mixed and ratio < 1 / FASTER:
         return (
             f"A convolution in 16 bits is {1 / ratio:.1f} times as fast as in 32 on this machine: "
-            "it will train faster with --mixed-precision."
+            "it will train faster with --mixed-precision (training.mixed_precision)."
         )
     return ""
 
