@@ -6,6 +6,7 @@ Keys end in what images are for, so that no image is drawn for two purposes.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from crnn_captcha.generator import Generator, png_of
 
 TO_LEARN_FROM = 1
 TO_VALIDATE_WITH = 2
+ONE_STYLE = re.compile(r"\s*(?P<style>[^\s:,].*?):(?P<count>[0-9]+)\s*(?:,(?=.)|$)")
 RECOVERED = "recovered"  # instead of a style: one with the fonts of the images to learn from
 
 
@@ -36,23 +38,58 @@ class Synthetic:
     count: int
 
 
-def parse_synthetic(text: str) -> Synthetic:
-    """What `STYLE:COUNT` says.
+def parse_synthetic(text: str) -> tuple[Synthetic, ...]:
+    """What `STYLE:COUNT` says, or several of them with commas between.
 
     Example:
-        >>> parse_synthetic("coloured-lines:20000")
-        Synthetic(style='coloured-lines', count=20000)
+        >>> parse_synthetic("recovered:15000,coloured-lines:20000")
+        (Synthetic(style='recovered', count=15000), Synthetic(style='coloured-lines', count=20000))
 
     Raises:
-        ConfigError: if it isn't of that form, or the count isn't a whole number above 0.
+        ConfigError: if it isn't of that form, or a count isn't a whole number above 0.
     """
-    style, _, count = text.rpartition(":")
-    if not style or not (count.isascii() and count.isdigit()) or not int(count):
+    found, end = [], 0
+    while part := ONE_STYLE.match(text, end):
+        found.append(Synthetic(part["style"], int(part["count"])))
+        end = part.end()
+    if not found or end < len(text) or not all(drawn.count for drawn in found):
         raise ConfigError(
-            "What to draw has the form STYLE:COUNT, with so many images an epoch. "
-            f"Received: '{text}'. For example: coloured-lines:20000"
+            "What to draw has the form STYLE:COUNT, with so many images an epoch; several have "
+            f"commas between them. Received: '{text}'. For example: coloured-lines:20000"
         )
-    return Synthetic(style, int(count))
+    return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Images of one style or of several, numbered one style after the other.
+
+    Attributes:
+        parts: what draws, and how many images; at least one.
+    """
+
+    parts: tuple[tuple[Generator, int], ...]
+
+    @property
+    def count(self) -> int:
+        """Images in all."""
+        return sum(count for _, count in self.parts)
+
+    @property
+    def charset(self) -> Charset:
+        """Of their labels."""
+        characters = "".join(generator.style.charset.characters for generator, _ in self.parts)
+        return Charset("".join(dict.fromkeys(characters)))
+
+    @property
+    def max_length(self) -> int:
+        """Most characters of a label."""
+        return max(generator.style.max_length for generator, _ in self.parts)
+
+    def of(self, number: int) -> Generator:
+        """What draws the image of a number below `count`."""
+        ends = np.cumsum([count for _, count in self.parts])
+        return self.parts[int(np.searchsorted(ends, number, side="right"))][0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,43 +97,48 @@ class EpochDrawings:
     """Images to learn from: a function of seed, epoch and number. `batches` mixes them.
 
     Attributes:
-        generator: draws them.
-        count: images in an epoch.
+        mixture: draws them.
         seed: at least 0.
     """
 
-    generator: Generator
-    count: int
+    mixture: Mixture
     seed: int
+
+    @property
+    def count(self) -> int:
+        """Images in an epoch."""
+        return self.mixture.count
 
     @property
     def charset(self) -> Charset:
         """Of their labels."""
-        return self.generator.style.charset
+        return self.mixture.charset
 
     @property
     def max_length(self) -> int:
         """Most characters of a label."""
-        return self.generator.style.max_length
+        return self.mixture.max_length
 
     def aspects(self, epoch: int) -> NDArray[np.float64]:
         """About how wide each text of an epoch is for its height, float64 (count,)."""
-        keys = (self._key(epoch, number) for number in range(self.count))
-        return np.fromiter((self.generator.aspect(*key) for key in keys), np.float64, self.count)
+        found = (self.mixture.of(i).aspect(*self._key(epoch, i)) for i in range(self.count))
+        return np.fromiter(found, np.float64, self.count)
 
     def draw(self, epoch: int, number: int) -> tuple[Image, str]:
         """An image of an epoch, RGB uint8 (height, width, 3), and its label."""
-        drawn = self.generator.draw(*self._key(epoch, number))
+        drawn = self.mixture.of(number).draw(*self._key(epoch, number))
         return drawn.image, drawn.label
 
     @property
     def fingerprint(self) -> str:
         """Tells whether a training that goes on would draw what it drew before."""
-        fonts = "\n".join(f"{font.family}\t{font.style}" for font in self.generator.fonts)
-        style = self.generator.style
-        anywhere = replace(style, fonts=replace(style.fonts, folders=()))  # they may be moved
-        what = f"{anywhere!r}\n{self.count}\n{self.seed}\n{fonts}"
-        return hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest()
+        parts = []
+        for generator, count in self.mixture.parts:
+            fonts = "\n".join(f"{font.family}\t{font.style}" for font in generator.fonts)
+            style = generator.style
+            anywhere = replace(style, fonts=replace(style.fonts, folders=()))  # they may be moved
+            parts.append(f"{anywhere!r}\n{count}\n{self.seed}\n{fonts}")
+        return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     def _key(self, epoch: int, number: int) -> tuple[int, int, int, int]:
         return self.seed, epoch, number, TO_LEARN_FROM
@@ -106,8 +148,7 @@ class EpochDrawings:
 class DrawnSource:
     """Files of a data set that are drawn when they are read; a name says which one."""
 
-    generator: Generator
-    count: int
+    mixture: Mixture
     seed: int
 
     def names(self) -> list[str]:
@@ -116,8 +157,8 @@ class DrawnSource:
 
     def samples(self) -> list[Sample]:
         """All images and their labels."""
-        keys = ((self.seed, 0, number, TO_VALIDATE_WITH) for number in range(self.count))
-        labels = [self.generator.label(*key) for key in keys]
+        numbers = range(self.mixture.count)
+        labels = [self.mixture.of(number).label(*self._key(number)) for number in numbers]
         return [Sample(f"validation/{label}-{i}.png", label) for i, label in enumerate(labels)]
 
     def read(self, name: str) -> bytes:
@@ -127,21 +168,24 @@ class DrawnSource:
             DatasetError: if there is no such image.
         """
         number = name.rpartition("-")[2].removesuffix(".png")
-        if not (number.isascii() and number.isdigit()) or int(number) >= self.count:
+        if not (number.isascii() and number.isdigit()) or int(number) >= self.mixture.count:
             raise DatasetError(f"There is no drawn image of this name. Received: '{name}'.")
-        return png_of(self.generator.draw(self.seed, 0, int(number), TO_VALIDATE_WITH).image)
+        drawn = self.mixture.of(int(number)).draw(*self._key(int(number)))
+        return png_of(drawn.image)
+
+    def _key(self, number: int) -> tuple[int, int, int, int]:
+        return self.seed, 0, number, TO_VALIDATE_WITH
 
 
-def validation_data(generator: Generator, name: str, count: int, seed: int) -> Dataset:
+def validation_data(mixture: Mixture, name: str, seed: int) -> Dataset:
     """Drawn images to validate with, where there is no data set.
 
     Args:
-        generator: draws them.
+        mixture: draws them.
         name: what the data set is called.
-        count: how many.
         seed: at least 0; other than the training's, so that trainings can be compared.
     """
-    source = DrawnSource(generator, count, seed)
+    source = DrawnSource(mixture, seed)
     splits: dict[Split, tuple[Sample, ...]] = {
         "train": (),
         "validation": tuple(source.samples()),

@@ -76,6 +76,9 @@ def test_what_is_drawn_is_part_of_the_configuration(
     assert trained["config"].data.synthetic == "plain:500"
     assert run("--out", tmp_path / "run", *drawing).exit_code == 0
     assert trained["data"] is None
+    more = "--synthetic", "captcha:20"
+    assert run("data.zip", "--out", tmp_path / "run", *drawing, *more).exit_code == 0
+    assert trained["config"].data.synthetic == "plain:500,captcha:20"
 
 
 def test_a_training_may_start_from_a_trained_model(
@@ -161,6 +164,7 @@ def test_help_teaches() -> None:
         "crnn-captcha train captchas.zip --out runs/first --resume",
         "--set data.batch_size=64",
         "Drawn images are mixed with DATA's",
+        "--synthetic mixes styles",
         "crnn-captcha train --synthetic coloured-lines:20000 --out runs/drawn",
         "with a third of its learning rate",
         "--out runs/others --from runs/first",

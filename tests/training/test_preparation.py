@@ -16,6 +16,7 @@ from PIL import Image
 from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import ConfigError, DatasetError, LabelError
+from crnn_captcha.recovery import STYLE_FILE
 from crnn_captcha.training.config import change
 from crnn_captcha.training.model import make_networks
 from crnn_captcha.training.preparation import (
@@ -219,6 +220,33 @@ def test_without_data_validation_is_drawn_too(tiny_config: MakeConfig, style: Pa
     other = open_data(None, change(config, ["data.split_seed=4"]).data).samples("validation")
     assert other != dataset.samples("validation")
     assert len(open_data(None, change(config, [f"data.synthetic={style}:1"]).data).source.names())
+
+
+def test_several_styles_are_mixed(captchas: Path, tiny_config: MakeConfig, style: Path) -> None:
+    other = style.with_name("other, too.toml")
+    other.write_text(style.read_text().replace("max_length = 4", "max_length = 6"))
+    config = tiny_config(f"data.synthetic={style}:9,{other}:4")
+    prepared = prepare(open_dataset(captchas), config, skip_broken=False, progress=False)
+    assert prepared.learning.drawings is not None
+    assert prepared.learning.drawings.count == 13
+    assert prepared.learning.label_width == 6
+    drawn = open_data(None, change(config, [f"data.synthetic={style}:40,{other}:20"]).data)
+    assert len(drawn.samples("validation")) == 4 + 2  # a tenth of each
+
+
+def test_recovered_fonts_are_drawn_with_beside_others(
+    captchas: Path, tiny_config: MakeConfig, style: Path, tmp_path: Path
+) -> None:
+    fonts = tmp_path / "fonts"
+    fonts.mkdir()
+    (fonts / STYLE_FILE).write_text(style.read_text().replace('"abyz"', '"01"'))
+    config = tiny_config(f"data.synthetic={style}:3,recovered:2")
+    prepared = prepare(
+        open_dataset(captchas), config, fonts=fonts, skip_broken=False, progress=False
+    )
+    drawings = prepared.learning.drawings
+    assert drawings is not None
+    assert [set(drawings.draw(0, i)[1]) <= set("01") for i in (3, 4)] == [True, True]
 
 
 def test_nothing_to_learn_from_is_refused(tiny_config: MakeConfig) -> None:

@@ -11,8 +11,9 @@ import click
 @click.argument("data", required=False, type=click.Path(path_type=Path))
 @click.option("--out", required=True, metavar="RUN", type=click.Path(path_type=Path),
               help="Run folder: new, empty, or with --resume one to go on with.")  # fmt: skip
-@click.option("--synthetic", metavar="STYLE:COUNT",
-              help="Draw COUNT images of a style to learn from, others each epoch.")  # fmt: skip
+@click.option("--synthetic", multiple=True, metavar="STYLE:COUNT",
+              help="Draw COUNT images of a style to learn from, others each epoch; may be given "
+              "several times.")  # fmt: skip
 @click.option("--from", "source", metavar="BUNDLE_OR_RUN",
               help="Start from a trained model: a bundle, a run folder, or the name of a bundle "
               "in the package, such as medium.")  # fmt: skip
@@ -32,7 +33,7 @@ import click
 def train(
     data: Path | None,
     out: Path,
-    synthetic: str | None,
+    synthetic: tuple[str, ...],
     source: str | None,
     preset: str | None,
     epochs: int | None,
@@ -53,7 +54,7 @@ def train(
     STYLE is a name or a file, as `generate` takes it. Drawn images are mixed with DATA's, and
     validation stays DATA's own; without DATA, images are drawn for that, too. The style
     `recovered` draws in the fonts of DATA's own train images, as `fonts` finds them: for
-    thousands of images in some hundreds of fonts.
+    thousands of images in some hundreds of fonts. Given several times, --synthetic mixes styles.
 
     Ctrl-C stops after the step under way and leaves a usable run; --resume goes on with it.
 
@@ -78,7 +79,7 @@ def train(
     options = {
         "training.epochs": epochs,
         "seed": seed,
-        "data.synthetic": synthetic,
+        "data.synthetic": ",".join(synthetic) or None,
         "training.tensorboard": "true" if tensorboard else None,
         "training.mixed_precision": "true" if mixed_precision else None,
     }

@@ -26,7 +26,8 @@ class DataConfig:
 
     Attributes:
         charset: the characters to learn; empty: those of the labels, and of what is drawn.
-        synthetic: images that are drawn to learn from, `STYLE:COUNT` an epoch; empty: none.
+        synthetic: images that are drawn to learn from, `STYLE:COUNT` an epoch, several with commas
+            between; empty: none.
         validation_fraction: share of the train split that is cut out for validation. Data without
             folders `train` and `test` are cut 80/10/10 by their file names, whatever this is.
         split_seed: of that cut; apart from the training's seed, so that several trainings can be

@@ -21,7 +21,13 @@ from crnn_captcha.preprocessing import Pipeline
 from crnn_captcha.progress import progress_bar, say
 from crnn_captcha.recovery import STYLE_FILE, recover_fonts
 from crnn_captcha.style_files import load_style
-from crnn_captcha.synthetic import RECOVERED, EpochDrawings, parse_synthetic, validation_data
+from crnn_captcha.synthetic import (
+    RECOVERED,
+    EpochDrawings,
+    Mixture,
+    parse_synthetic,
+    validation_data,
+)
 from crnn_captcha.training.config import Config, DataConfig
 
 BYTES_A_WEIGHT = 4  # float32
@@ -131,14 +137,18 @@ def open_data(
             "Name a zip or a folder, or let it draw: --synthetic STYLE:COUNT."
         )
     drawn = parse_synthetic(config.synthetic)
-    if drawn.style == RECOVERED:
+    if any(part.style == RECOVERED for part in drawn):
         raise ConfigError(
             "Fonts are recovered from the images of DATA. Received: no DATA. "
             f"Name a zip or a folder, or another style than '{RECOVERED}'."
         )
-    count = max(1, round(drawn.count * config.validation_fraction))
-    generator = Generator(load_style(drawn.style))
-    return validation_data(generator, drawn.style, count, config.split_seed)
+    mixture = Mixture(
+        tuple(
+            (Generator(load_style(x.style)), max(1, round(x.count * config.validation_fraction)))
+            for x in drawn
+        )
+    )
+    return validation_data(mixture, ", ".join(part.style for part in drawn), config.split_seed)
 
 
 def cut(config: DataConfig) -> dict[str, Any]:
@@ -177,7 +187,7 @@ def recover(dataset: Dataset, config: DataConfig, folder: Path, *, progress: boo
         FontError: if no font was found.
         MissingExtraError: if the libraries that write fonts aren't installed.
     """
-    if not config.synthetic or parse_synthetic(config.synthetic).style != RECOVERED:
+    if RECOVERED not in _styles(config):
         return
     from crnn_captcha import font_files  # needs an extra that other trainings do without
 
@@ -251,9 +261,9 @@ def charset_of(samples: Sequence[Sample], config: Config) -> Charset:
     if config.data.charset:
         return Charset(config.data.charset)
     labels = [sample.label for sample in samples]
-    style = parse_synthetic(config.data.synthetic).style if config.data.synthetic else RECOVERED
-    if style != RECOVERED:  # whose characters are those of the labels
-        labels.append(load_style(style).charset.characters)
+    for style in _styles(config.data):
+        if style != RECOVERED:  # whose characters are those of the labels
+            labels.append(load_style(style).charset.characters)
     return Charset.from_labels(labels)
 
 
@@ -284,10 +294,15 @@ def _batches(
 def _drawings(config: Config, fonts: Path | None) -> EpochDrawings | None:
     if not config.data.synthetic:
         return None
-    drawn = parse_synthetic(config.data.synthetic)
-    own = fonts / STYLE_FILE if fonts and drawn.style == RECOVERED else None
-    style = load_style(own or drawn.style)
-    return EpochDrawings(Generator(style), drawn.count, config.seed)
+    parts = []
+    for drawn in parse_synthetic(config.data.synthetic):
+        own = fonts / STYLE_FILE if fonts and drawn.style == RECOVERED else None
+        parts.append((Generator(load_style(own or drawn.style)), drawn.count))
+    return EpochDrawings(Mixture(tuple(parts)), config.seed)
+
+
+def _styles(config: DataConfig) -> list[str]:
+    return [drawn.style for drawn in parse_synthetic(config.synthetic)] if config.synthetic else []
 
 
 def _listed(names: Sequence[str]) -> str:
