@@ -30,7 +30,7 @@ from crnn_captcha.typefaces import (
     group_by_font,
     likeness,
 )
-from crnn_captcha.uprights import turn_back
+from crnn_captcha.uprights import KnownLetter, turn_back
 
 MAX_IMAGES_OF_FONT = 200  # that its letters are chosen from: the time grows with the cube
 MAX_IMAGES = 10_000  # that are compared with each other: memory grows with the square
@@ -39,6 +39,7 @@ LEAST_CHARACTERS = 8
 OUTLIER = 0.8  # a letter that is less like others of its kind is turned, or ill cut
 ENDS = (0.005, 0.995)  # of the heights of texts: what is beyond was measured wrongly
 ROUNDS = 8  # of fitting sizes and lines
+ROUNDS_OF_TURNING = 2  # turned letters show more of a font, by which others are told
 STYLE_FILE = "style.toml"  # what `style_file` says, in the folder of the fonts
 SLIGHT = 0.01  # of the range of heights or places: what is off by less is right
 # Letters look as they are recovered: no capitals for small letters, nothing bolder or slanted.
@@ -164,9 +165,13 @@ def recover_fonts(
     members = [[found[index] for index in group] for group in groups]
     held = {index for group in groups for index in group}
     rest = [pair for index, pair in enumerate(found) if index not in held]
-    known = [_letters_of(recover_glyphs([letters for _, letters in group])) for group in members]
-    for upright in turn_back([letters for _, letters in rest], known):
-        members[upright.font].append((rest[upright.image][0], upright.letters))
+    for _ in range(ROUNDS_OF_TURNING):
+        known = [_known_letters([letters for _, letters in group]) for group in members]
+        uprights = turn_back([letters for _, letters in rest], known)
+        for upright in uprights:
+            members[upright.font].append((rest[upright.image][0], upright.letters))
+        gone = {upright.image for upright in uprights}
+        rest = [pair for index, pair in enumerate(rest) if index not in gone]
     fonts: list[RecoveredFont] = []
     for group in sorted(members, key=lambda group: (-len(group), group[0][0])):
         glyphs = recover_glyphs([letters for _, letters in group])
@@ -193,8 +198,9 @@ def _heights_px(
     return tuple(float(np.median(heights)) for heights in told if heights)
 
 
-def _letters_of(glyphs: Mapping[str, RecoveredGlyph]) -> dict[str, LetterShape]:
-    return {character: glyph.letter for character, glyph in glyphs.items()}
+def _known_letters(images: Sequence[Sequence[LetterShape]]) -> dict[str, KnownLetter]:
+    glyphs = recover_glyphs(images)
+    return {c: KnownLetter(glyph.letter, 1 / glyph.scale) for c, glyph in glyphs.items()}
 
 
 def recover_glyphs(images: Sequence[Sequence[LetterShape]]) -> dict[str, RecoveredGlyph]:
