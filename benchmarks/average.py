@@ -1,10 +1,10 @@
 """One reader with the mean weights of several that learned one after the other.
 
 Where a training goes on from its end at a high rate and comes to rest again, the weights halfway
-between such ends can read better than either (stochastic weight averaging, arXiv 1803.05407). All
-bundles are of one network; normalisations are part of the kernels by then, and are averaged with
-them. The temperature is fitted anew on the validation images. The mean can't be trained on from:
-of its normalisations nothing is known any more.
+between such ends can read better than either (stochastic weight averaging, arXiv 1803.05407), and
+where it goes on with other images, better than either on both (arXiv 2109.01903). All models are
+of one network; a model that is named twice counts twice. The temperature is fitted anew on the
+validation images. Like any other bundle, the mean can be trained on from.
 """
 
 from __future__ import annotations
@@ -14,48 +14,57 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 from measurement import Figure, argument_parser, common_images, reading_figures, report, run
-from onnx import numpy_helper
 
-from crnn_captcha.bundle import METADATA_KEY, NETWORK_KEY, Bundle, read_bundle, write_bundle
+from crnn_captcha.bundle import Bundle, read_bundle, write_bundle
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.images import decode_image
 from crnn_captcha.recognizer import Recognizer, bundle_path
 from crnn_captcha.temperature import fit_temperature
+from crnn_captcha.training.description import Weights, describe_network
+from crnn_captcha.training.export import to_onnx
+from crnn_captcha.training.layout import Array
+from crnn_captcha.training.learned import to_text
+from crnn_captcha.training.model import full_precision, make_networks
+from crnn_captcha.training.transfer import Base, read_base
 
-OURS = (METADATA_KEY, NETWORK_KEY)  # metadata that the mean doesn't share
 
-
-def mean_graph(graphs: Sequence[bytes]) -> bytes:
-    """The graph, without our metadata, whose weights are the means of others' of the same nodes.
+def mean_weights(bases: Sequence[Base]) -> Weights:
+    """The means of all arrays, normalisations among them.
 
     Raises:
-        ConfigError: if nodes or the shapes of weights differ.
+        ConfigError: if networks, pipelines or characters differ.
     """
-    models = [onnx.load_from_string(graph) for graph in graphs]
-    nodes = [[node.op_type for node in model.graph.node] for model in models]
-    weights = [_weights(model) for model in models]
-    shapes = [[(w.data_type, *w.dims) for w in of_one] for of_one in weights]
-    if any(nodes[0] != other for other in nodes) or any(shapes[0] != other for other in shapes):
+    first, *others = [(b.weights.model, b.config.pipeline, b.charset) for b in bases]
+    if any(first != other for other in others):
         raise ConfigError("Weights are averaged of one network alone. Received: several networks.")
-    for target, *others in zip(*weights, strict=True):
-        if target.data_type == onnx.TensorProto.FLOAT:
-            arrays = [numpy_helper.to_array(tensor) for tensor in (target, *others)]
-            mean = np.mean(arrays, axis=0, dtype=np.float64).astype(np.float32)
-            target.CopyFrom(numpy_helper.from_array(mean, target.name))
-    kept = [entry for entry in models[0].metadata_props if entry.key not in OURS]
-    del models[0].metadata_props[:]
-    models[0].metadata_props.extend(kept)
-    return bytes(models[0].SerializeToString())
+    of_all = [base.weights.shortcut for base in bases]
+    shortcut = _means(of_all) if all(of_all) else []
+    return Weights(first[0], _means([base.weights.reader for base in bases]), shortcut)
 
 
-def _weights(model: onnx.ModelProto) -> list[onnx.TensorProto]:
-    """Those that nodes use, in the order of their use."""
-    known = {tensor.name: tensor for tensor in model.graph.initializer}
-    used = dict.fromkeys(name for node in model.graph.node for name in node.input if name in known)
-    return [known[name] for name in used]
+def _means(of_all: Sequence[Sequence[Array]]) -> list[Array]:
+    return [
+        np.asarray(np.mean(arrays, axis=0, dtype=np.float64), np.float32)
+        for arrays in zip(*of_all, strict=True)
+    ]
+
+
+def mean_bundle(bases: Sequence[Base], last: Bundle) -> Bundle:
+    """The mean as a bundle, with the facts of the one that learned last, and no temperature yet."""
+    weights = mean_weights(bases)
+    with full_precision():
+        reader = make_networks(bases[-1].config, bases[-1].charset.num_classes).reader
+    reader.set_weights(weights.reader)
+    learned = [base.learned for base in bases if base.learned is not None]
+    facts: dict[str, object] = {"averaged": len(bases)}
+    if learned:
+        facts["learned"] = to_text(np.unique(np.concatenate(learned)))
+    metadata = dataclasses.replace(
+        last.metadata, training={**last.metadata.training, **facts}, temperature=1.0
+    )
+    return Bundle(describe_network(to_onnx(reader), reader, weights), metadata)
 
 
 def main() -> None:
@@ -66,21 +75,18 @@ def main() -> None:
     parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="bundle to write")
     arguments = parser.parse_args()
     bundles = [read_bundle(bundle_path(model)) for model in arguments.models]
-    metadata = bundles[-1].metadata  # of the one that learned last
     described = [bundle.metadata for bundle in bundles]
     dataset, samples = common_images(arguments.data, "validation", described)
-    graph = mean_graph([bundle.graph for bundle in reversed(bundles)])
-    mean = Recognizer(Bundle(graph, metadata))
+    bundle = mean_bundle([read_base(model) for model in arguments.models], bundles[-1])
+    mean = Recognizer(bundle)
     images = (mean.pipeline(decode_image(dataset.read(sample))) for sample in samples)
     logits = [mean.logits(image[None])[0] for image in images]
     fit = fit_temperature(logits, [sample.label for sample in samples], mean.charset)
-    facts = {"averaged": len(bundles), "temperature_fit": dataclasses.asdict(fit)}
-    metadata = dataclasses.replace(
-        metadata, temperature=fit.temperature, training={**metadata.training, **facts}
-    )
-    write_bundle(arguments.out, graph, metadata)
+    facts = {**bundle.metadata.training, "temperature_fit": dataclasses.asdict(fit)}
+    metadata = dataclasses.replace(bundle.metadata, temperature=fit.temperature, training=facts)
+    write_bundle(arguments.out, bundle.graph, metadata)
     figures: list[Figure] = []
-    for model in (*arguments.models, arguments.out):
+    for model in (*dict.fromkeys(arguments.models), arguments.out):
         result = evaluate(Recognizer(model), dataset, samples, progress=True)
         what = f"{model}, all {result.images:,} images of validation"
         figures += reading_figures(what, result)
