@@ -57,13 +57,12 @@ def mean_bundle(bases: Sequence[Base], last: Bundle) -> Bundle:
     with full_precision():
         reader = make_networks(bases[-1].config, bases[-1].charset.num_classes).reader
     reader.set_weights(weights.reader)
+    facts = {**last.metadata.training, "averaged": len(bases)}
     learned = [base.learned for base in bases if base.learned is not None]
-    facts: dict[str, object] = {"averaged": len(bases)}
-    if learned:
+    facts.pop("learned", None)
+    if len(learned) == len(bases):  # else nobody knows all that the mean has learned from
         facts["learned"] = to_text(np.unique(np.concatenate(learned)))
-    metadata = dataclasses.replace(
-        last.metadata, training={**last.metadata.training, **facts}, temperature=1.0
-    )
+    metadata = dataclasses.replace(last.metadata, training=facts, temperature=1.0)
     return Bundle(describe_network(to_onnx(reader), reader, weights), metadata)
 
 
