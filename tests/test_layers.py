@@ -33,7 +33,10 @@ LAYERS = (
         "dataset", "glyphs", "decoding", "letters", "listing", "outcomes", "pipelines",
         "containers", "suspects",
     ),
-    ("effects", "batches", "temperature", "inspection", "corrections", "typefaces"),
+    (
+        "effects", "batches", "temperature", "inspection", "corrections", "typefaces",
+        "learned",
+    ),
     ("drawing", "bundle", "checks", "uprights"),
     ("generator", "recognizer", "recovery"),
     ("synthetic", "evaluation", "diagnosis", "jobs", "font_files"),

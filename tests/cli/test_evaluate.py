@@ -18,6 +18,7 @@ from crnn_captcha.dataset import open_dataset
 from crnn_captcha.decoding import Reading
 from crnn_captcha.errors import DatasetError, ImageError, MissingExtraError, RunError
 from crnn_captcha.images import decode_image
+from crnn_captcha.learned import learned_from, to_text
 from crnn_captcha.pipelines import PIPELINES
 from crnn_captcha.reporting.showcase import Pixels, png
 
@@ -92,6 +93,26 @@ def test_json_is_one_object_and_nothing_else(data: Path, models: list[str | None
         "runs/first",
     )
     assert models == ["runs/first"]
+
+
+@pytest.mark.usefixtures("models")
+def test_what_the_model_has_learned_from_is_said(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(data / "train" / "ab-3.png", 200)  # unlike all of the others
+    learned = to_text(learned_from(open_dataset(data, validation_fraction=0)))
+    facts = {"preset": "fake", "validation_fraction": 0.5, "learned": learned}
+    metadata = dataclasses.replace(FakeRecognizer.metadata, training=facts)
+    monkeypatch.setattr(FakeRecognizer, "metadata", metadata)
+    done = CliRunner().invoke(evaluate, [str(data), "--json"])
+    assert done.exit_code == 0
+    assert "learned from" not in done.stderr
+    assert "learned_from" not in json.loads(done.stdout)
+    (data / "test" / "ab-9.png").write_bytes((data / "train" / "ab-3.png").read_bytes() + b" ")
+    (data / "test" / "ab-8.png").write_bytes((data / "train" / "ab-3.png").read_bytes())
+    done = CliRunner().invoke(evaluate, [str(data), "--json"])
+    assert "has learned from 1 of these 5 images" in done.stderr
+    assert json.loads(done.stdout)["learned_from"] == "1 of 5 images"
 
 
 @pytest.mark.usefixtures("models")

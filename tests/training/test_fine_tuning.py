@@ -17,7 +17,7 @@ from crnn_captcha.charset import Charset
 from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import SPLITS, open_dataset
 from crnn_captcha.errors import ConfigError, RunError
-from crnn_captcha.generator import generate, write_zip
+from crnn_captcha.generator import generate, png_of, write_zip
 from crnn_captcha.styles import ImageStyle, Range
 from crnn_captcha.training import loop
 from crnn_captcha.training.checkpoint import load_checkpoint
@@ -248,6 +248,27 @@ def test_data_that_grew_are_not_cut_into_what_the_base_has_learned_from(
     assert learned is not None
     assert base.learned is not None
     assert set(base.learned) <= set(learned)
+
+
+@pytest.mark.usefixtures("only_epochs")
+@pytest.mark.parametrize("apart", [False, True], ids=["without data", "validated with data"])
+def test_what_is_drawn_in_between_lets_nothing_be_forgotten(
+    base_run: Path, tmp_path: Path, apart: bool
+) -> None:
+    base = read_base(base_run)
+    style = tmp_path / "plain.toml"
+    style.write_text('charset = "0ab"\n[letters]\nheight_px = 20\n')
+    image = tmp_path / "data" / "validation" / "ab0-1.png"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(png_of(np.full((40, 90, 3), 255, np.uint8)))
+    settings = [*SETTINGS, f"data.synthetic={style}:20"]
+    config = make_config("classic", settings, base.config)
+    data = tmp_path / "data" if apart else None
+    train(data, tmp_path / "run", config, base=base, progress=False)
+    learned = RunFolder(tmp_path / "run").learned()
+    assert learned is not None
+    assert base.learned is not None
+    assert np.array_equal(learned, base.learned)
 
 
 def test_another_network_than_the_base_s_is_refused_before_anything_is_written(

@@ -51,7 +51,8 @@ def evaluate(
     """Read the images of DATA, a zip, a folder or a CSV, and compare the texts with the labels.
 
     Every image counts; one that can't be read counts as wrong, is named, and makes the command
-    exit with 1.
+    exit with 1. Where the model has learned from images that are read, or from copies of them, it
+    is said how many they are: they tell little of how it reads others.
 
     FILE is what the page of `crnn-captcha check --labels` saves. With it, the main figures are
     printed by the raw and by the corrected labels, side by side.
@@ -59,6 +60,7 @@ def evaluate(
     from crnn_captcha import evaluation
     from crnn_captcha.corrections import read_corrections
     from crnn_captcha.dataset import open_dataset
+    from crnn_captcha.learned import count_seen, from_text
     from crnn_captcha.recognizer import DEFAULT_BUNDLE, Recognizer
     from crnn_captcha.reporting import page
     from crnn_captcha.wording import percent, printable
@@ -72,9 +74,19 @@ def evaluate(
     corrections = read_corrections(corrections_file) if corrections_file else None
     if corrections:
         corrections.apply(dataset).samples(split)  # refuses those of other data, or of all images
+    learned = from_text(recognizer.metadata.training.get("learned"))
+    seen = 0 if learned is None else count_seen(dataset, samples, learned)
+    if seen:
+        click.echo(
+            f"The model has learned from {seen:,} of these {len(samples):,} images, or from "
+            "copies of them.",
+            err=True,
+        )
     result = evaluation.evaluate(recognizer, dataset, samples, progress=True)
 
     facts = {"data": str(data), "split": split, "model": model or DEFAULT_BUNDLE.stem}
+    if seen:
+        facts["learned_from"] = f"{seen:,} of {len(samples):,} images"
     figures, comparison = result.to_dict(), ""
     if corrections:
         corrected = evaluation.correct(result, corrections, recognizer.charset)

@@ -23,12 +23,11 @@ from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import Dataset
 from crnn_captcha.decoding import Logits, greedy_decode
 from crnn_captcha.errors import DatasetError, ExportError
+from crnn_captcha.learned import count_known, to_text
 from crnn_captcha.recognizer import Recognizer
-from crnn_captcha.synthetic import DrawnSource
 from crnn_captcha.temperature import TemperatureFit, fit_temperature
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.description import Weights, describe_network
-from crnn_captcha.training.learned import count_seen, to_text
 from crnn_captcha.training.model import compiled
 from crnn_captcha.training.preparation import open_data
 from crnn_captcha.training.quantization import CALIBRATION_IMAGES, Quantized, quantize
@@ -203,8 +202,8 @@ def _quantized(
     def scores(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return Recognizer(Bundle(graph, bundle.metadata)).logits(images)
 
-    drawn = isinstance(dataset.source, DrawnSource)  # it has nothing but images to validate with
-    samples = dataset.samples("validation" if drawn else "train")
+    # Where all that is learned from is drawn, there are images to validate with alone.
+    samples = dataset.samples("train" if dataset.splits["train"] else "validation")
     chosen = np.random.default_rng(0).permutation(len(samples))[:CALIBRATION_IMAGES]
     learning = Batches(dataset, [samples[i] for i in chosen], bundle.metadata.pipeline, charset)
     whole = [i for i, broken in enumerate(learning.measure()) if broken is None]
@@ -242,7 +241,7 @@ def _open_data(path: str | Path | None, folder: RunFolder, config: Config) -> Da
     if dataset.digest("train", "validation") == folder.facts().get(DATA_DIGEST):
         return dataset
     learned, validation = folder.learned(), dataset.samples("validation")
-    if learned is not None and (seen := count_seen(dataset, validation, learned)):
+    if learned is not None and (seen := count_known(dataset, validation, learned)):
         raise DatasetError(
             "An export is calibrated on images that the run hasn't learned from. Received: "
             f"{where}, where it has learned from {seen:,} of {len(validation):,} validation "

@@ -15,12 +15,12 @@ import tensorflow as tf
 from crnn_captcha.batches import Batches
 from crnn_captcha.corrections import Corrections
 from crnn_captcha.errors import MissingExtraError, RunError
+from crnn_captcha.learned import learned_from
 from crnn_captcha.progress import say
 from crnn_captcha.training import precision
 from crnn_captcha.training.config import AugmentationConfig, Config, check_starts_from
 from crnn_captcha.training.epochs import TOLD_TO_STOP, Epochs
 from crnn_captcha.training.export import export
-from crnn_captcha.training.learned import learned_from
 from crnn_captcha.training.losses import ConsistentCTC, ctc_loss
 from crnn_captcha.training.model import Networks, make_networks
 from crnn_captcha.training.optimizer import make_optimizer
@@ -189,6 +189,7 @@ def _train(
     networks = networks_for(prepared, config)
     check_bundle_fits(networks.reader, prepared.charset, config)
     if not continued:
+        known = base.learned if base else None
         folder.start(
             config,
             data,
@@ -197,7 +198,7 @@ def _train(
             corrections=corrections,
             base=base.path if base else None,
             base_digest=base.digest if base else "",
-            learned=learned_from(dataset, base.learned if base else None) if data else None,
+            learned=learned_from(dataset, known) if data else known,
         )
     epochs = Epochs(folder, config, networks, prepared, progress=progress)
     goes_on = continued and epochs.restore()

@@ -16,6 +16,7 @@ from pathlib import Path
 from crnn_captcha import files
 from crnn_captcha.corrections import Corrections, read_corrections
 from crnn_captcha.errors import ConfigError, RunError
+from crnn_captcha.learned import Learned, from_bytes, to_bytes
 from crnn_captcha.training.config import (
     Config,
     change,
@@ -24,7 +25,6 @@ from crnn_captcha.training.config import (
     read_facts,
     to_toml,
 )
-from crnn_captcha.training.learned import Learned, from_bytes, to_bytes
 
 HistoryRow = Mapping[str, float]
 HISTORY_COLUMNS = (
@@ -200,7 +200,8 @@ class RunFolder:
             corrections: of the data's labels; the run keeps a copy of them.
             base: the trained model that it starts from.
             base_digest: of that.
-            learned: the images that it and what it starts from learn from; None if all are drawn.
+            learned: the images that it and what it starts from learn from; None if all are drawn,
+                or it isn't known.
         """
         facts = _facts(data) | {"weights": str(weights), DATA_DIGEST: data_digest}
         if base is not None:

@@ -15,10 +15,10 @@ from crnn_captcha.bundle import Bundle, read_bundle
 from crnn_captcha.charset import BLANK, Charset
 from crnn_captcha.dataset import Dataset, Sample, open_dataset
 from crnn_captcha.errors import ConfigError
+from crnn_captcha.learned import Learned, count_known, from_text
 from crnn_captcha.recognizer import bundle_path
 from crnn_captcha.training.config import DEFAULT_PRESET, PRESETS, SEEDS, Config
 from crnn_captcha.training.description import Weights, read_weights
-from crnn_captcha.training.learned import Learned, count_seen, from_text
 from crnn_captcha.training.model import HEAD, SHORTCUT, Networks
 from crnn_captcha.training.preparation import cut
 from crnn_captcha.training.run import DATA_DIGEST, RunFolder
@@ -174,15 +174,20 @@ def check_unread(base: Base, dataset: Dataset, samples: Sequence[Sample]) -> Non
 
     Args:
         base: looked at if it says what it has learned from.
-        dataset: that they are in.
+        dataset: that they are in, with the labels that it has.
         samples: of the images.
 
     Raises:
         ConfigError: if there is one: the base knows its label by heart.
     """
-    if base.learned is None:
+    if base.learned is not None:
+        seen = count_known(dataset, samples, base.learned)
+    elif base.data_digest == dataset.digest("train", "validation"):  # and not image by image
+        learned = {s.name for s in (*dataset.splits["train"], *dataset.splits["validation"])}
+        seen = sum(sample.name in learned for sample in samples)
+    else:
         return
-    if seen := count_seen(dataset, samples, base.learned):
+    if seen:
         raise ConfigError(
             "Labels are doubted by networks that haven't learned them. Received: --from "
             f"{base.path}, which has learned from {seen:,} of the {len(samples):,} images. "
@@ -193,7 +198,7 @@ def check_unread(base: Base, dataset: Dataset, samples: Sequence[Sample]) -> Non
 def _check_unseen_files(base: Base, dataset: Dataset) -> None:
     """For data that have changed since, in images or labels, or are others."""
     validation = dataset.samples("validation")
-    if base.learned is not None and (seen := count_seen(dataset, validation, base.learned)):
+    if base.learned is not None and (seen := count_known(dataset, validation, base.learned)):
         raise ConfigError(
             "A training validates with images that what it starts from hasn't learned from. "
             f"Received: {seen:,} of {len(validation):,} validation images that {base.path} has, "

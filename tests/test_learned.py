@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crnn_captcha import learned as learned_module
 from crnn_captcha.dataset import open_dataset
-from crnn_captcha.training import learned as learned_module
-from crnn_captcha.training.learned import (
+from crnn_captcha.learned import (
+    count_known,
     count_seen,
     from_bytes,
     from_text,
@@ -61,13 +62,31 @@ def test_what_cannot_be_read_is_not_learned_from(data: Path) -> None:
     assert len(learned_from(dataset)) == len(dataset.samples("train")) - 1
 
 
-def test_as_many_as_chance_explains_are_none(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_as_may_be_copies_are_not_known(data: Path) -> None:
     dataset = open_dataset(data)
     test = dataset.samples("test")
-    one = learned_from(dataset, learned_module._hashes(dataset, test[:1]))
-    assert count_seen(dataset, test, one) == 1
-    monkeypatch.setattr(learned_module, "BY_CHANCE", 0.02)  # one of fifty
-    assert count_seen(dataset, test, one) == 0
+    of_train = learned_from(dataset)
+    one, two = (learned_from(dataset, learned_module._hashes(dataset, test[:n])) for n in (1, 2))
+    assert len(of_train) < len(one) < len(two)
+    copied = [*test, *dataset.samples("train")[:1], *dataset.samples("validation")] * 2
+    assert count_seen(dataset, test, one) == count_known(dataset, test, one) == 1
+    assert count_seen(dataset, test, two) == count_known(dataset, test, two) == 2
+    many = [*test] * 2 + [*dataset.samples("validation")] * 10
+    assert len(many) >= 200
+    assert count_seen(dataset, many, one) == 2
+    assert count_known(dataset, many, one) == 0
+    assert count_known(dataset, copied, of_train) == 2
+
+
+def test_where_all_is_drawn_nothing_but_the_past_is_learned_from(data: Path) -> None:
+    before = learned_from(open_dataset(data))
+    for path in (data / "train").iterdir():
+        path.unlink()
+    (data / "validation").mkdir()
+    (data / "validation" / "0001-0.png").write_bytes(b"image 1000")
+    after = open_dataset(data)
+    assert len(learned_from(after)) == 0
+    assert np.array_equal(learned_from(after, before), before)
 
 
 def test_what_is_written_is_read(data: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -19,7 +19,7 @@ from crnn_captcha.errors import DatasetError, ImageError
 
 Learned = NDArray[np.uint32]  # sorted, each once
 BYTES = "<u4"  # how one is written
-BY_CHANCE = 0.01  # of other images so many never have the hash of one that was learned from
+COPIES = 0.01  # of a split's images so many may have a copy in another: data are like that
 MOST_IN_TEXT = 100_000  # images; a bundle's metadata may have a megabyte
 
 
@@ -27,18 +27,22 @@ def learned_from(dataset: Dataset, before: Learned | None = None) -> Learned:
     """What a training learns from; images that can't be read aren't.
 
     Args:
-        dataset: whose train split it is.
+        dataset: whose train split it is; nothing, if that has no images.
         before: what the model that it starts from has learned from, if that says so.
     """
-    hashes = _hashes(dataset, dataset.samples("train"))
+    hashes = _hashes(dataset, dataset.splits["train"])
     return np.unique(hashes if before is None else np.concatenate([hashes, before]))
 
 
 def count_seen(dataset: Dataset, samples: Iterable[Sample], learned: Learned) -> int:
-    """How many of some images were learned from; 0 where chance explains as many."""
-    hashes = _hashes(dataset, samples)
-    seen = int(np.isin(hashes, learned).sum())
-    return seen if seen > BY_CHANCE * len(hashes) else 0
+    """How many of some images were learned from, copies of such images among them."""
+    return int(np.isin(_hashes(dataset, samples), learned).sum())
+
+
+def count_known(dataset: Dataset, samples: Sequence[Sample], learned: Learned) -> int:
+    """The same, but 0 where as many may be copies that the data have."""
+    seen = count_seen(dataset, samples, learned)
+    return seen if seen > COPIES * len(samples) else 0
 
 
 def to_bytes(learned: Learned) -> bytes:
