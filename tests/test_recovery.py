@@ -206,6 +206,17 @@ def test_a_style_has_of_the_labels_what_it_can(
     assert (style.min_length, style.max_length) == lengths
 
 
+@pytest.mark.parametrize(("height", "least"), [(4.0, 6.0), (500.0, 400.0), (20.0, 20.0)])
+def test_heights_are_those_that_a_style_may_have(
+    height: float, least: float, tmp_path: Path
+) -> None:
+    font = RecoveredFont("font-001", {}, ("0.png",), (height, height))
+    path = tmp_path / "style.toml"
+    path.write_text(style_file(Recovery((font,), (Sample("0.png", "abc"),), 0, ())))
+    drawn = load_style(path).letters.height_px
+    assert (drawn.low, drawn.high) == (least, least)
+
+
 def test_texts_are_drawn_as_high_as_those_of_the_data(dataset: Dataset, tmp_path: Path) -> None:
     found = recover_fonts(dataset, dataset.samples("train"))
     (font,) = found.fonts

@@ -23,7 +23,7 @@ from crnn_captcha.dataset import BrokenImage, Dataset, Sample
 from crnn_captcha.errors import FontError
 from crnn_captcha.images import decode_image
 from crnn_captcha.inspection import visit
-from crnn_captcha.styles import MAX_LENGTH, NOT_IN_FILE_NAMES
+from crnn_captcha.styles import LETTER_HEIGHTS_PX, MAX_LENGTH, NOT_IN_FILE_NAMES
 from crnn_captcha.typefaces import (
     LetterShape,
     cut_letters,
@@ -180,10 +180,15 @@ def recover_fonts(
             heights = _heights_px([letters for _, letters in group], glyphs)
             fonts.append(RecoveredFont(f"font-{len(fonts) + 1:03d}", glyphs, names, heights))
     if not fonts:
+        most = (
+            f"those of one font show fewer than {LEAST_CHARACTERS} characters"
+            if members
+            else f"no {LEAST_IMAGES} of these are of one font"
+        )
         raise FontError(
             f"A font is recovered from at least {LEAST_IMAGES} images whose letters stand apart "
-            f"and have flat colours on white. Received: {len(samples):,} images, letters stand "
-            f"apart in {len(found):,}, and no {LEAST_IMAGES} of these are of one font."
+            f"and have flat colours on white, if they show {LEAST_CHARACTERS} of its characters. "
+            f"Received: {len(samples):,} images, letters stand apart in {len(found):,}, and {most}."
         )
     broken = tuple(seen for seen in looked if isinstance(seen, BrokenImage))
     return Recovery(tuple(fonts), tuple(samples), len(found), broken)
@@ -262,9 +267,13 @@ def style_file(recovery: Recovery) -> str:
 
 
 def _range_of(values: Sequence[float]) -> list[float]:
-    """Lowest, likeliest and highest of a triangle with the values' ends and mean."""
-    low, high = np.quantile(values, ENDS)
-    likeliest = np.clip(3 * np.mean(values) - low - high, low, high)
+    """Lowest, likeliest and highest of a triangle with the values' ends and mean.
+
+    What is lower or higher than a style may have counts as its ends.
+    """
+    possible = np.clip(values, *LETTER_HEIGHTS_PX)
+    low, high = np.quantile(possible, ENDS)
+    likeliest = np.clip(3 * np.mean(possible) - low - high, low, high)
     return [round(float(value), 1) for value in (low, likeliest, high)]
 
 

@@ -18,6 +18,7 @@ from crnn_captcha.errors import CharsetError, ConfigError
 DEFAULT_CHARSET = Charset("0123456789abcdefghijklmnopqrstuvwxyz")
 MAX_LENGTH = 32  # longer labels would leave the limits on image and file name sizes
 NOT_IN_FILE_NAMES = '/\\:*?"<>|. '
+LETTER_HEIGHTS_PX = (6, 400)  # least and most
 OWN = ""  # the generator of this package
 
 
@@ -142,7 +143,7 @@ class LetterStyle:
         one_colour: all letters of an image have the same.
     """
 
-    height_px: Range = field(default=Range.of(24, 40), metadata=_within(6, 400))
+    height_px: Range = field(default=Range.of(24, 40), metadata=_within(*LETTER_HEIGHTS_PX))
     gap_px: Range = field(default=Range.of(0), metadata=_within(-64, 256))
     gap_share: float = field(default=0.0, metadata=_within(0, 1))
     overflow_px: float = field(default=0.0, metadata=_within(0, 256))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,13 +45,16 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_fonts_a_style_a_picture_and_a_table_are_written(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "my fonts"
     (data / "data/main/train/abd-77.png").write_bytes(b"no image")
+    train = data / "data/main/train"
+    odd = bytes(next(train.glob("*.png"))).replace(b".png", b"\xff.png")
+    next(train.glob("*.png")).rename(os.fsdecode(odd))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("crnn_captcha.recovery.LEAST_CHARACTERS", 4)
         result = _run(data, "--out", out)
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("Recovered 1 fonts from ")
     assert "abd-77.png" in result.stderr
-    assert f"--synthetic '{out}/style.toml:33'" in result.stdout
+    assert f"--synthetic '{out}/style.toml:33' --out" in result.stdout
     names = {path.name for path in out.iterdir()}
     assert names == {"font-001.ttf", "fonts.png", "fonts.csv", "style.toml"}
     drawn = CliRunner().invoke(
@@ -58,6 +62,21 @@ def test_fonts_a_style_a_picture_and_a_table_are_written(data: Path, tmp_path: P
     )
     assert drawn.exit_code == 0
     assert "drawn with 1 font (font-001)" in drawn.stdout
+
+
+def test_the_training_that_is_next_cuts_validation_alike(data: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("crnn_captcha.recovery.LEAST_CHARACTERS", 4)
+        cut = ("--validation-fraction", "0.2", "--split-seed", "5")
+        result = _run(data, "--out", tmp_path / "out", *cut)
+    assert result.exit_code == 0, result.output
+    assert "--set data.validation_fraction=0.2 --set data.split_seed=5 --out" in result.stdout
+
+
+def test_characters_that_are_too_few_are_named(data: Path, tmp_path: Path) -> None:
+    result = _run(data, "--out", tmp_path / "out")
+    assert isinstance(result.exception, FontError)
+    assert "those of one font show fewer than 8 characters" in str(result.exception)
 
 
 def test_nothing_is_overwritten(data: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,15 @@ if TYPE_CHECKING:
     from crnn_captcha.recovery import Recovery
 
 SHOWN_BROKEN = 3
+VALIDATION_FRACTION = 0.1  # what a training cuts out, unless it is told otherwise
 
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", default=Path("runs", "fonts"), show_default=True, metavar="DIR",
               type=click.Path(path_type=Path), help="An empty or a new folder.")  # fmt: skip
-@click.option("--validation-fraction", default=0.1, show_default=True, type=click.FloatRange(0, 1),
+@click.option("--validation-fraction", default=VALIDATION_FRACTION, show_default=True,
+              type=click.FloatRange(0, 1),
               help="Of train, cut out before: as data.validation_fraction of the training that "
               "is to draw with these fonts.")  # fmt: skip
 @click.option("--split-seed", default=0, show_default=True, type=click.IntRange(min=0),
@@ -49,10 +52,15 @@ def fonts(data: Path, out: Path, validation_fraction: float, split_seed: int) ->
     dataset = open_dataset(data, validation_fraction=validation_fraction, seed=split_seed)
     found = recovery.recover_fonts(dataset, dataset.samples("train"), progress=True)
     font_files.write_fonts(found, out)
-    _say(found, data, out / font_files.PICTURE, out / recovery.STYLE_FILE)
+    settings = []  # validation has to be cut in the same way, or it would show letters learned from
+    if validation_fraction != VALIDATION_FRACTION:
+        settings.append(f"--set data.validation_fraction={validation_fraction}")
+    if split_seed:
+        settings.append(f"--set data.split_seed={split_seed}")
+    _say(found, data, out / font_files.PICTURE, out / recovery.STYLE_FILE, settings)
 
 
-def _say(found: Recovery, data: Path, picture: Path, style: Path) -> None:
+def _say(found: Recovery, data: Path, picture: Path, style: Path, settings: Sequence[str]) -> None:
     for broken in found.broken[:SHOWN_BROKEN]:
         click.echo(f"Left out: {broken.name}. {broken.reason}", err=True)
     if len(found.broken) > SHOWN_BROKEN:
@@ -62,7 +70,6 @@ def _say(found: Recovery, data: Path, picture: Path, style: Path) -> None:
         "that is met seldom, or too much turned."
     )
     synthetic = shlex.quote(f"{click.format_filename(style)}:{len(found.samples)}")
-    train = f"crnn-captcha train {shlex.quote(str(data))} --synthetic {synthetic}"
-    click.echo(
-        f"Look at them: {click.format_filename(picture)}. Next: {train} --out runs/fonts-learned"
-    )
+    words = [shlex.quote(str(data)), "--synthetic", synthetic, *settings]
+    train = f"crnn-captcha train {' '.join(words)} --out runs/fonts-learned"
+    click.echo(f"Look at them: {click.format_filename(picture)}. Next: {train}")
