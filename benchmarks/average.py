@@ -20,12 +20,12 @@ from crnn_captcha.bundle import Bundle, read_bundle, write_bundle
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.images import decode_image
+from crnn_captcha.learned import to_text
 from crnn_captcha.recognizer import Recognizer, bundle_path
 from crnn_captcha.temperature import fit_temperature
 from crnn_captcha.training.description import Weights, describe_network
 from crnn_captcha.training.export import to_onnx
 from crnn_captcha.training.layout import Array
-from crnn_captcha.training.learned import to_text
 from crnn_captcha.training.model import full_precision, make_networks
 from crnn_captcha.training.transfer import Base, read_base
 

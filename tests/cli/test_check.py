@@ -222,6 +222,7 @@ def test_a_stopped_audit_exits_with_1(audited: dict[str, Any]) -> None:
         (["--labels", "--folds", "1"], "1 is not in the range x>=2"),
         (["--labels", "--minutes", "0"], "0.0 is not in the range x>0"),
         (["--labels", "--split", "validation"], "'validation' is not one of"),
+        (["--labels", "--time-steps", "9"], "--time-steps isn't of --labels"),
     ],
 )
 def test_options_that_do_not_fit_are_wrong_use(

@@ -19,14 +19,14 @@ from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import Sample, open_dataset
 from crnn_captcha.errors import ConfigError, DatasetError, ImageError, RunError
 from crnn_captcha.files import write_text
+from crnn_captcha.learned import learned_from
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.reporting.showcase import png
 from crnn_captcha.style_files import load_style
 from crnn_captcha.suspects import Suspect
 from crnn_captcha.training import budget
-from crnn_captcha.training.audit import Audit, audit_labels, read_held_out
+from crnn_captcha.training.audit import Audit, audit_config, audit_labels, read_held_out
 from crnn_captcha.training.config import Config, make_config
-from crnn_captcha.training.learned import learned_from
 from crnn_captcha.training.loop import TrainingResult, train
 from crnn_captcha.training.run import HISTORY_COLUMNS, RunFolder
 from crnn_captcha.training.timing import epoch_seconds
@@ -176,6 +176,24 @@ def test_labels_that_the_model_before_has_learned_are_not_doubted(
     assert not trainings.trained
     audit(config, base=base, split="test")
     assert trainings.bases == [base]
+
+
+def test_a_model_that_knows_its_data_as_a_whole_does_not_doubt_them(
+    trainings: Trainings, audit: Callable[..., Audit], data: Path, tiny_run: Path
+) -> None:
+    digest = open_dataset(data).digest("train", "validation")
+    base = dataclasses.replace(read_base(tiny_run), learned=None, data_digest=digest)
+    config = make_config(None, ["data.validation_fraction=0.2"], base.config)
+    with pytest.raises(ConfigError, match=r"has learned from 62 of the 62 images\. Leave --from"):
+        audit(config, base=base)
+    audit(config, base=base, split="test")
+    assert trainings.bases == [base]
+
+
+@pytest.mark.parametrize("key", ["training.epochs", "training.patience"])
+def test_minutes_decide_about_epochs(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"audit decide about {key}"):
+        audit_config(None, [f"{key}=3"])
 
 
 def test_a_charset_that_is_given_stays(trainings: Trainings, audit: Callable[..., Audit]) -> None:

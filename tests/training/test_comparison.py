@@ -183,6 +183,16 @@ def test_what_is_no_variant_is_refused(variant: str, message: str) -> None:
             "have the same validation images. Received: several values",
             id="more to validate with",
         ),
+        pytest.param(
+            ["classic", "classic training.patience=3"],
+            "The minutes of the comparison decide about training.patience. Leave it out.",
+            id="patience",
+        ),
+        pytest.param(
+            ["classic", "classic training.epochs=3"],
+            "The minutes of the comparison decide about training.epochs. Leave it out.",
+            id="epochs",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(

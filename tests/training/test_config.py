@@ -57,6 +57,8 @@ def test_without_a_name_the_preset_is_that_of_the_base_or_the_default() -> None:
     ("setting", "section", "key", "value"),
     [
         pytest.param("training.epochs=3", "training", "epochs", 3, id="whole number"),
+        pytest.param("data.charset=123", "data", "charset", "123", id="digits as a text"),
+        pytest.param("data.charset=0x1f", "data", "charset", "0x1f", id="text like a number"),
         pytest.param("model.dropout=0.25", "model", "dropout", 0.25, id="fraction"),
         pytest.param("model.dropout=0", "model", "dropout", 0.0, id="whole number as fraction"),
         pytest.param("data.like_widths=true", "data", "like_widths", True, id="truth value"),
@@ -116,6 +118,7 @@ def test_a_setting_without_a_key_of_the_configuration_is_refused(setting: str) -
     ("setting", "rule"),
     [
         ("training.epochs=many", "Expected `int`, got `str`"),
+        ("data.charset=[1, 2]", "Expected `str`, got `array`"),
         ("training.monitor=accuracy", "Invalid enum value 'accuracy'"),
         ("optimizer.schedule=step", "Invalid enum value 'step'"),
         ("pipeline.stages=[{name='sharpen'}]", "A preprocessing stage is one of"),
@@ -153,6 +156,7 @@ def test_a_setting_without_a_key_of_the_configuration_is_refused(setting: str) -
         ("optimizer.plateau_factor=1", "optimizer.plateau_factor is between 0 and 1"),
         ("optimizer.warmup=1", "optimizer.warmup is at least 0 and below 1"),
         ("training.epochs=0", "training.epochs is at least 1"),
+        ("data.split_seed=-1", "data.split_seed is at least 0"),
         ("training.patience=0", "training.patience is at least 1"),
         ("training.checkpoint_s=0", "training.checkpoint_s is more than 0"),
         ("seed=-1", "seed is 0 to 2147483647"),

@@ -26,17 +26,15 @@ AUDIT = Path("runs") / "labels"
 @click.option(
     "--time-steps",
     type=click.IntRange(min=1),
-    default=TIME_STEPS,
-    show_default=True,
-    help="Labels that need more time steps are found. The default is what the narrowest images "
-    "have; wide ones of standard have up to 160.",
+    help=f"Labels that need more time steps are found ({TIME_STEPS}: what the narrowest images "
+    "have; wide ones of standard have up to 160).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--report", metavar="DIR", type=click.Path(path_type=Path),
               help="Write a page with pictures of what was found, and figures, into DIR; with "
               f"--labels, trainings too (left out: {AUDIT}).")  # fmt: skip
 @click.option("--labels", is_flag=True, help="Look for wrong labels instead, by short trainings.")
-@click.option("--folds", type=click.IntRange(min=2), help="With --labels: parts of the data (4).")
+@click.option("--folds", type=click.IntRange(min=2), help="With --labels: parts of train (4).")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True),
               help="With --labels: train about so long for each part (10).")  # fmt: skip
 @click.option("--from", metavar="BUNDLE_OR_RUN",
@@ -50,7 +48,12 @@ AUDIT = Path("runs") / "labels"
 @click.option("--skip-broken", is_flag=True, help="With --labels: leave out broken images.")
 @click.option("--resume", is_flag=True, help="With --labels: go on; what is done isn't repeated.")
 def check(
-    data: Path, time_steps: int, as_json: bool, report: Path | None, labels: bool, **audit: Any
+    data: Path,
+    time_steps: int | None,
+    as_json: bool,
+    report: Path | None,
+    labels: bool,
+    **audit: Any,
 ) -> None:
     """Look for what would spoil a training on DATA, a zip, a folder or a CSV.
 
@@ -63,6 +66,8 @@ def check(
     """
     given = {name: value for name, value in audit.items() if value}
     if labels:
+        if time_steps is not None:
+            raise click.UsageError("--time-steps isn't of --labels. Leave one of them out.")
         _audit(data, report or AUDIT, as_json=as_json, **given)
         return
     if given:
@@ -73,7 +78,9 @@ def check(
 
         page.prepare_report(report)
     dataset = open_dataset(data)
-    diagnosis = diagnose(inspect(dataset, time_steps=time_steps, progress=not as_json))
+    diagnosis = diagnose(
+        inspect(dataset, time_steps=time_steps or TIME_STEPS, progress=not as_json)
+    )
     path = shlex.quote(click.format_filename(data))
     if report:
         written = datasheet.write_datasheet(

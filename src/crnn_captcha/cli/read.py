@@ -33,7 +33,7 @@ UNCERTAIN = "?"
 @click.option("--fold-case", is_flag=True, help="Capitals and small letters count as one.")
 @click.option("--merge-lookalikes", is_flag=True, help="o and 0 count as one, and l, 1 and i.")
 @click.option("--alternatives", default=0, type=click.IntRange(0), metavar="N",
-              help="With --json, also say the N next best texts, and N others a character.")  # fmt: skip
+              help="With --json, also say the N next best texts and characters.")  # fmt: skip
 @click.option("--places", is_flag=True, help="With --json, also say where characters stand.")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), metavar="P",
               help="Mark readings whose confidence is below P, 0 to 1.")  # fmt: skip

@@ -23,6 +23,7 @@ from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.reporting.review import write_review
 from crnn_captcha.suspects import HeldOut, Suspect, rank
 from crnn_captcha.training.budget import (
+    check_epochs_left_open,
     check_free,
     check_minutes,
     check_minutes_begun_with,
@@ -97,8 +98,10 @@ def audit_config(
         base: a trained model that each training starts from.
 
     Raises:
-        ConfigError: if the preset, a key or a value isn't known, or isn't that of `base`.
+        ConfigError: if the preset, a key or a value isn't known, or isn't that of `base`, or what
+            the minutes of an audit decide is set.
     """
+    check_epochs_left_open(settings, "audit")
     if base is not None:
         return make_config(preset, settings, base.config)
     return make_config(preset or PRESET, settings)

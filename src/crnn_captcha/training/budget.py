@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 from crnn_captcha.corrections import Corrections
@@ -18,6 +19,8 @@ from crnn_captcha.training.run import BASE_DIGEST, RunFolder
 from crnn_captcha.training.timing import epoch_seconds
 from crnn_captcha.training.transfer import Base
 
+OF_MINUTES = ("training.epochs", "training.patience")  # all of the epochs that they allow
+
 
 def check_minutes(minutes: float) -> None:
     """Makes sure that a training may take so long.
@@ -27,6 +30,21 @@ def check_minutes(minutes: float) -> None:
     """
     if not 0 < minutes < math.inf:
         raise ConfigError(f"The minutes of a training are more than 0. Received: {minutes}.")
+
+
+def check_epochs_left_open(settings: Iterable[str], what: str) -> None:
+    """Makes sure that nothing is set which the minutes decide.
+
+    Args:
+        settings: as `change` takes them.
+        what: they are for, such as `comparison`.
+
+    Raises:
+        ConfigError: if there is.
+    """
+    for key in OF_MINUTES:
+        if any(key in given for given in settings):
+            raise ConfigError(f"The minutes of the {what} decide about {key}. Leave it out.")
 
 
 def check_minutes_begun_with(summary: Path, what: str, minutes: float) -> None:
@@ -161,7 +179,7 @@ def train_within(
             epochs = max(1, round(60 * minutes / seconds))
             if progress:
                 say(f"An epoch takes about {seconds:.0f} s: {epochs} of them.")
-        config = change(config, [f"training.epochs={epochs}", f"training.patience={epochs}"])
+        config = change(config, [f"{key}={epochs}" for key in OF_MINUTES])
     if _is_done(folder, config.training.epochs):
         own = folder.own_corrections(corrections)  # refuses others
         folder.check_data(open_data(data, config.data, own).digest("train", "validation"))

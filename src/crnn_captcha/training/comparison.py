@@ -28,6 +28,7 @@ from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.reporting.canvas import save_figure
 from crnn_captcha.reporting.figures import comparison_curves
 from crnn_captcha.training.budget import (
+    check_epochs_left_open,
     check_free,
     check_minutes,
     check_minutes_begun_with,
@@ -153,8 +154,7 @@ def compare(
     check_minutes(minutes)
     configs = {variant: parse_variant(variant, settings) for variant in variants}
     _check_comparable(variants, configs)
-    if any("training.epochs" in given for given in (*settings, *variants)):
-        raise ConfigError("A comparison chooses training.epochs by its minutes. Leave them out.")
+    check_epochs_left_open((*settings, *variants), "comparison")
     check_free(out, "comparison", resume=resume)
     check_minutes_begun_with(out / SUMMARY, "comparison", minutes)
     results: dict[str, EvaluationResult] = {}

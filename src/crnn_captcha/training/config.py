@@ -55,6 +55,7 @@ class DataConfig:
         if self.synthetic:
             parse_synthetic(self.synthetic)
         _require(0 < self.validation_fraction < 1, "data.validation_fraction", "between 0 and 1")
+        _require(self.split_seed >= 0, "data.split_seed", "at least 0")
         _require(self.batch_size >= 1, "data.batch_size", "at least 1")
         _require(self.workers >= 0, "data.workers", "at least 0")
         _require(self.timeout_s > 0, "data.timeout_s", "more than 0")
@@ -383,7 +384,10 @@ def change(config: Config, settings: Sequence[str]) -> Config:
                 "A setting has the form section.key=value, with a key of the configuration. "
                 f"Received: '{setting}'. Keys: {', '.join(_keys(values))}."
             )
-        section[key] = _parse(value)
+        parsed = _parse(value)
+        if isinstance(section[key], str) and not isinstance(parsed, str | list | dict):
+            parsed = value.strip()  # a text that looks like a number
+        section[key] = parsed
     return _from_dict(values, "the settings")
 
 
