@@ -423,7 +423,7 @@ def test_a_run_does_not_go_on_with_another_style(
     train(captchas, tmp_path / "run", config, progress=False)
     style.write_text(DRAWN.replace("height_px = 20", "height_px = 22"), encoding="utf-8")
     config = RunFolder(tmp_path / "run").load_config()
-    with pytest.raises(RunError, match=r"Received: other images or labels"):
+    with pytest.raises(RunError, match=r"images or labels, another style, or other fonts"):
         train(captchas, tmp_path / "run", config, resume=True, progress=False)
 
 

@@ -96,9 +96,11 @@ class Epochs:
         except TypeError as error:
             raise self._does_not_fit() from error
         if state.data != self.state.data:
+            drawn = ", another style, or other fonts to draw with"
             raise RunError(
                 "--resume goes on with the data that the run was started with. Received: other "
-                "images or labels. Name the same data, or train into another folder."
+                f"images or labels{drawn if self.prepared.learning.drawings else ''}. Name the "
+                "same, or train into another folder."
             )
         variables, means = self._variables(), self._mean.arrays
         shapes = [tuple(variable.shape) for variable in (*variables, *means)]
