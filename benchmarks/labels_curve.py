@@ -33,7 +33,7 @@ from crnn_captcha.reporting.canvas import (
     style,
 )
 from crnn_captcha.training import PRESETS, make_config
-from crnn_captcha.training.budget import check_minutes, train_within
+from crnn_captcha.training.budget import check_epochs_left_open, check_minutes, train_within
 from crnn_captcha.training.config import Config, check_starts_from
 from crnn_captcha.training.preparation import cut
 from crnn_captcha.training.run import RunFolder
@@ -114,8 +114,7 @@ def make_kinds(preset: str | None, settings: Sequence[str], model: str | None) -
     Raises:
         ConfigError: if the two would have other networks, or settings the epochs.
     """
-    if any(setting.startswith("training.epochs") for setting in settings):
-        raise ConfigError("The minutes choose training.epochs. Leave that setting out.")
+    check_epochs_left_open(settings, "curve")
     if model is None:
         return [Kind(ALONE, make_config(preset, settings))]
     base = read_base(model)

@@ -69,7 +69,7 @@ class BundleMetadata:
         seed = self.training.get("split_seed", self.training.get("seed"))  # once, one for both
         return (
             share if isinstance(share, float) and 0 < share < 1 else 0.1,
-            seed if type(seed) is int else 0,
+            seed if type(seed) is int and seed >= 0 else 0,
         )
 
     def to_json(self) -> str:

@@ -47,7 +47,7 @@ def write_fonts(recovery: Recovery, folder: Path) -> None:
     for name, content in files.items():
         write_bytes(folder / f"{name}.ttf", content)
     write_bytes(folder / PICTURE, sheet(files, recovery.characters))
-    write_bytes(folder / TABLE, table(recovery).encode("utf-8", "surrogatepass"))  # names of files
+    write_bytes(folder / TABLE, table(recovery).encode("utf-8", "surrogateescape"))  # file names
     write_text(folder / STYLE_FILE, style_file(recovery))
 
 

@@ -115,7 +115,10 @@ def test_help_teaches() -> None:
             ["classic", "--set", "batch_size=3"],
             "A setting has the form section.key=value, with a key of",
         ),
-        (["classic training.epochs=3"], "A comparison chooses training.epochs by its minutes."),
+        (
+            ["classic training.epochs=3"],
+            "The minutes of the comparison decide about training.epochs.",
+        ),
         (["classic", "--minutes", "nan"], "The minutes of a training are more than 0."),
         (["classic"], "There is no data at 'data.zip'."),
     ],

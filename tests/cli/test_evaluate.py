@@ -134,6 +134,7 @@ def test_a_broken_image_counts_as_wrong_and_exits_with_1(data: Path) -> None:
         pytest.param({"seed": 7}, 0.1, 7, id="a bundle from before split_seed"),
         pytest.param({}, 0.1, 0, id="neither"),
         pytest.param({"split_seed": True, "validation_fraction": "half"}, 0.1, 0, id="nonsense"),
+        pytest.param({"split_seed": -1}, 0.1, 0, id="no seed"),
         pytest.param({"validation_fraction": 1.5}, 0.1, 0, id="more than all"),
     ],
 )

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from crnn_captcha.cli.fonts import fonts
 from crnn_captcha.cli.generate import generate
+from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import DatasetError, FontError
 
 STYLE = """
@@ -44,17 +45,18 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_fonts_a_style_a_picture_and_a_table_are_written(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "my fonts"
+    for path in sorted((data / "data/main/train").iterdir()):
+        path.rename(path.with_name(os.fsdecode(os.fsencode(path.stem) + b"\xff.png")))
     (data / "data/main/train/abd-77.png").write_bytes(b"no image")
-    train = data / "data/main/train"
-    odd = bytes(next(train.glob("*.png"))).replace(b".png", b"\xff.png")
-    next(train.glob("*.png")).rename(os.fsdecode(odd))
+    images = len(open_dataset(data).samples("train"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("crnn_captcha.recovery.LEAST_CHARACTERS", 4)
         result = _run(data, "--out", out)
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("Recovered 1 fonts from ")
     assert "abd-77.png" in result.stderr
-    assert f"--synthetic '{out}/style.toml:33' --out" in result.stdout
+    assert f"--synthetic '{out}/style.toml:{images}' --out" in result.stdout
+    assert b"\xff.png,font-001\n" in (out / "fonts.csv").read_bytes()
     names = {path.name for path in out.iterdir()}
     assert names == {"font-001.ttf", "fonts.png", "fonts.csv", "style.toml"}
     drawn = CliRunner().invoke(

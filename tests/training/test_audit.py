@@ -171,7 +171,7 @@ def test_labels_that_the_model_before_has_learned_are_not_doubted(
     learned = learned_from(open_dataset(data, validation_fraction=0.2))
     base = dataclasses.replace(read_base(tiny_run), learned=learned)
     config = make_config(None, ["data.validation_fraction=0.2"], base.config)
-    with pytest.raises(ConfigError, match=r"has learned from \d+ of the 62 images\. Leave --from"):
+    with pytest.raises(ConfigError, match=r"chosen by, \d+ of the 62 images\. Leave --from"):
         audit(config, base=base)
     assert not trainings.trained
     audit(config, base=base, split="test")
@@ -184,7 +184,7 @@ def test_a_model_that_knows_its_data_as_a_whole_does_not_doubt_them(
     digest = open_dataset(data).digest("train", "validation")
     base = dataclasses.replace(read_base(tiny_run), learned=None, data_digest=digest)
     config = make_config(None, ["data.validation_fraction=0.2"], base.config)
-    with pytest.raises(ConfigError, match=r"has learned from 62 of the 62 images\. Leave --from"):
+    with pytest.raises(ConfigError, match=r"chosen by, 62 of the 62 images\. Leave --from"):
         audit(config, base=base)
     audit(config, base=base, split="test")
     assert trainings.bases == [base]

@@ -469,6 +469,6 @@ def test_fonts_of_the_images_are_recovered_and_drawn_with(
 def test_where_no_font_is_recovered_no_run_begins(
     quick_config: MakeConfig, captchas: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(FontError, match="no 4 of these are of one font"):  # of 8 characters
+    with pytest.raises(FontError, match="those of one font show fewer than 8 characters"):
         train(captchas, tmp_path, quick_config("data.synthetic=recovered:8"), progress=False)
     assert not list(tmp_path.iterdir())

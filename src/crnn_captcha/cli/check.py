@@ -34,7 +34,9 @@ AUDIT = Path("runs") / "labels"
               help="Write a page with pictures of what was found, and figures, into DIR; with "
               f"--labels, trainings too (left out: {AUDIT}).")  # fmt: skip
 @click.option("--labels", is_flag=True, help="Look for wrong labels instead, by short trainings.")
-@click.option("--folds", type=click.IntRange(min=2), help="With --labels: parts of train (4).")
+@click.option(
+    "--folds", type=click.IntRange(min=2), help="With --labels: parts of train and validation (4)."
+)
 @click.option("--minutes", type=click.FloatRange(0, min_open=True),
               help="With --labels: train about so long for each part (10).")  # fmt: skip
 @click.option("--from", metavar="BUNDLE_OR_RUN",

@@ -51,8 +51,8 @@ def evaluate(
     """Read the images of DATA, a zip, a folder or a CSV, and compare the texts with the labels.
 
     Every image counts; one that can't be read counts as wrong, is named, and makes the command
-    exit with 1. Where the model has learned from images that are read, or from copies of them, it
-    is said how many they are: they tell little of how it reads others.
+    exit with 1. A model that says what it has learned from is asked how many of these images, or
+    copies of them, are among that: they tell little of how it reads others.
 
     FILE is what the page of `crnn-captcha check --labels` saves. With it, the main figures are
     printed by the raw and by the corrected labels, side by side.

@@ -21,7 +21,7 @@ VALIDATION_FRACTION = 0.1  # what a training cuts out, unless it is told otherwi
 @click.option("--out", default=Path("runs", "fonts"), show_default=True, metavar="DIR",
               type=click.Path(path_type=Path), help="An empty or a new folder.")  # fmt: skip
 @click.option("--validation-fraction", default=VALIDATION_FRACTION, show_default=True,
-              type=click.FloatRange(0, 1),
+              type=click.FloatRange(0, 1, min_open=True, max_open=True),
               help="Of train, cut out before: as data.validation_fraction of the training that "
               "is to draw with these fonts.")  # fmt: skip
 @click.option("--split-seed", default=0, show_default=True, type=click.IntRange(min=0),
@@ -72,4 +72,5 @@ def _say(found: Recovery, data: Path, picture: Path, style: Path, settings: Sequ
     synthetic = shlex.quote(f"{click.format_filename(style)}:{len(found.samples)}")
     words = [shlex.quote(str(data)), "--synthetic", synthetic, *settings]
     train = f"crnn-captcha train {' '.join(words)} --out runs/fonts-learned"
-    click.echo(f"Look at them: {click.format_filename(picture)}. Next: {train}")
+    line = f"Look at them: {click.format_filename(picture)}. Next: {train}"
+    click.echo(line.encode("utf-8", "surrogateescape"))  # a path need not be text

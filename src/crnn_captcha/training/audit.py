@@ -166,7 +166,7 @@ def audit_labels(
     dataset = corrections.apply(raw)
     parts = _parts(dataset, folds, split)
     if base is not None:
-        check_unread(base, raw, [sample for part in parts for sample in part])
+        check_unread(base, raw, dataset, [sample for part in parts for sample in part])
     config = _with_charset(config, dataset)
     readings: list[HeldOut] = []
     broken: list[str] = []

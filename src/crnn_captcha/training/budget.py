@@ -42,8 +42,8 @@ def check_epochs_left_open(settings: Iterable[str], what: str) -> None:
     Raises:
         ConfigError: if there is.
     """
-    for key in OF_MINUTES:
-        if any(key in given for given in settings):
+    for key in (setting.partition("=")[0].strip() for setting in settings):
+        if key in OF_MINUTES:
             raise ConfigError(f"The minutes of the {what} decide about {key}. Leave it out.")
 
 

@@ -154,7 +154,6 @@ def compare(
     check_minutes(minutes)
     configs = {variant: parse_variant(variant, settings) for variant in variants}
     _check_comparable(variants, configs)
-    check_epochs_left_open((*settings, *variants), "comparison")
     check_free(out, "comparison", resume=resume)
     check_minutes_begun_with(out / SUMMARY, "comparison", minutes)
     results: dict[str, EvaluationResult] = {}
@@ -196,7 +195,8 @@ def parse_variant(variant: str, settings: Sequence[str] = ()) -> Config:
     """The configuration of `PRESET section.key=value ...`, with `settings` before its own.
 
     Raises:
-        ConfigError: if the preset, a key or a value isn't known, or a quote isn't closed.
+        ConfigError: if the preset, a key or a value isn't known, or a quote isn't closed, or what
+            the minutes of a comparison decide is set.
     """
     try:
         preset, *own = shlex.split(variant) or [""]
@@ -205,6 +205,7 @@ def parse_variant(variant: str, settings: Sequence[str] = ()) -> Config:
             "A configuration to compare is a preset, and settings parted by spaces. "
             f"Received: {variant!r} ({error})."
         ) from error
+    check_epochs_left_open([*settings, *own], "comparison")
     return change(make_config(preset, settings), own)
 
 

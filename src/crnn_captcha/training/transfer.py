@@ -169,12 +169,15 @@ def check_unseen(base: Base, dataset: Dataset) -> None:
         )
 
 
-def check_unread(base: Base, dataset: Dataset, samples: Sequence[Sample]) -> None:
+def check_unread(
+    base: Base, dataset: Dataset, corrected: Dataset, samples: Sequence[Sample]
+) -> None:
     """Makes sure that images whose labels are to be doubted aren't what the base has learned from.
 
     Args:
         base: looked at if it says what it has learned from.
-        dataset: that they are in, with the labels that it has.
+        dataset: that they are in.
+        corrected: the same with corrected labels; the base may know it by these.
         samples: of the images.
 
     Raises:
@@ -182,7 +185,7 @@ def check_unread(base: Base, dataset: Dataset, samples: Sequence[Sample]) -> Non
     """
     if base.learned is not None:
         seen = count_known(dataset, samples, base.learned)
-    elif base.data_digest == dataset.digest("train", "validation"):  # and not image by image
+    elif base.data_digest in {d.digest("train", "validation") for d in (dataset, corrected)}:
         learned = {s.name for s in (*dataset.splits["train"], *dataset.splits["validation"])}
         seen = sum(sample.name in learned for sample in samples)
     else:
@@ -190,8 +193,8 @@ def check_unread(base: Base, dataset: Dataset, samples: Sequence[Sample]) -> Non
     if seen:
         raise ConfigError(
             "Labels are doubted by networks that haven't learned them. Received: --from "
-            f"{base.path}, which has learned from {seen:,} of the {len(samples):,} images. "
-            "Leave --from out, or start from a model of other images."
+            f"{base.path}, which has learned from, or been chosen by, {seen:,} of the "
+            f"{len(samples):,} images. Leave --from out, or start from a model of other images."
         )
 
 
