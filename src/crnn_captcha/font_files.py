@@ -15,6 +15,7 @@ from crnn_captcha.errors import MissingExtraError
 from crnn_captcha.files import write_bytes, write_text
 from crnn_captcha.fonts import UNMAPPED
 from crnn_captcha.recovery import STYLE_FILE, RecoveredGlyph, Recovery, style_file, table
+from crnn_captcha.tables import ENCODING, ON_OTHER_BYTES
 from crnn_captcha.typefaces import repaired
 
 try:  # here, so that it is known before fonts are looked for
@@ -47,7 +48,7 @@ def write_fonts(recovery: Recovery, folder: Path) -> None:
     for name, content in files.items():
         write_bytes(folder / f"{name}.ttf", content)
     write_bytes(folder / PICTURE, sheet(files, recovery.characters))
-    write_bytes(folder / TABLE, table(recovery).encode("utf-8", "surrogateescape"))  # file names
+    write_bytes(folder / TABLE, table(recovery).encode(ENCODING, ON_OTHER_BYTES))
     write_text(folder / STYLE_FILE, style_file(recovery))
 
 

@@ -70,7 +70,6 @@ def _say(found: Recovery, data: Path, picture: Path, style: Path, settings: Sequ
         "that is met seldom, or too much turned."
     )
     synthetic = shlex.quote(f"{click.format_filename(style)}:{len(found.samples)}")
-    words = [shlex.quote(str(data)), "--synthetic", synthetic, *settings]
+    words = [shlex.quote(click.format_filename(data)), "--synthetic", synthetic, *settings]
     train = f"crnn-captcha train {' '.join(words)} --out runs/fonts-learned"
-    line = f"Look at them: {click.format_filename(picture)}. Next: {train}"
-    click.echo(line.encode("utf-8", "surrogateescape"))  # a path need not be text
+    click.echo(f"Look at them: {click.format_filename(picture)}. Next: {train}")
