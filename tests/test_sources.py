@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZipFile, ZipInfo
 
 import cv2
@@ -121,6 +122,26 @@ def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DatasetError, match=r"can't be listed: .*Permission denied"):
         open_dataset(tmp_path)
+
+
+# --- names in zips --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stored", "label"),
+    [
+        pytest.param("жя".encode(), "жя", id="UTF-8"),
+        pytest.param("ééé".encode("cp437"), "ééé", id="code page 437"),
+    ],
+)
+def test_names_that_a_zip_does_not_call_utf_8(tmp_path: Path, stored: bytes, label: str) -> None:
+    placeholder = b"#" * len(stored)
+    path = write_zip(tmp_path / "d.zip", [f"train/{placeholder.decode()}-1.png"])
+    path.write_bytes(path.read_bytes().replace(placeholder, stored))
+    dataset = open_dataset(path, validation_fraction=0)
+    (sample,) = dataset.splits["train"]
+    assert sample.label == label
+    assert dataset.read(sample) == png()
 
 
 # --- hostile and damaged zips ---------------------------------------------------------------
@@ -343,9 +364,9 @@ def test_threads_read_the_same(tmp_path: Path) -> None:
 def test_forked_process_opens_the_zip_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
 
-    def counting(path: Path) -> ZipFile:
+    def counting(path: Path, **options: Any) -> ZipFile:
         opened.append(path)
-        return ZipFile(path)
+        return ZipFile(path, **options)
 
     monkeypatch.setattr(sources_module, "ZipFile", counting)
     dataset = open_dataset(write_zip(tmp_path / "d.zip", ["train/a-1.png"]))

@@ -127,6 +127,14 @@ class FolderSource:
         return data
 
 
+def _opened(path: Path) -> ZipFile:
+    """Names are UTF-8 also where the zip doesn't say so, as those of Linux' `zip` don't."""
+    try:
+        return ZipFile(path, metadata_encoding="utf-8")
+    except UnicodeDecodeError:
+        return ZipFile(path)  # in the code page of DOS, which the format says of such names
+
+
 @dataclass(frozen=True)
 class ZipSource:
     """Images in a zip: checked once, opened again in each process and thread that reads."""
@@ -141,7 +149,7 @@ class ZipSource:
 
     def _archive(self) -> ZipFile:
         if getattr(self._local, "pid", None) != os.getpid():  # a fork would share the position
-            self._local.archive = ZipFile(self.path)
+            self._local.archive = _opened(self.path)
             self._local.pid = os.getpid()
         archive: ZipFile = self._local.archive
         return archive
