@@ -13,6 +13,7 @@ from crnn_captcha.containers import Container
 from crnn_captcha.dataset import BadLabel, BrokenImage, Sample, Split
 from crnn_captcha.diagnosis import CHECKS, diagnose
 from crnn_captcha.inspection import Facts, ImageFacts
+from crnn_captcha.pipelines import Fit
 
 PNG = Container("PNG", 1, loses=False, trailing_bytes=0)
 FULL = ["abcd"] * 30
@@ -28,7 +29,7 @@ def image(name: str, label: str = "abcd", **changes: Any) -> ImageFacts:
         "container": PNG,
         "digest": name.encode(),
         "empty": False,
-        "width_kept": 1.0,
+        "fit": Fit(width=160, kept=1.0),
     }
     return ImageFacts(Sample(name, label), split, **values | changes)
 
@@ -150,7 +151,7 @@ CASES = [
         id="copies to the pixel aren't near-duplicates",
     ),
     pytest.param(
-        facts_of(train=["abba", *FULL], time_steps=4),
+        facts_of(image("train/abba-0.png", "abba"), A, time_steps=4),
         {"label_too_long": ["train/abba-0.png: 'abba' needs 5 time steps of 4"]},
         id="too long by its repeat",
     ),
@@ -188,7 +189,9 @@ CASES = [
         id="unbalanced lengths",
     ),
     pytest.param(
-        facts_of(A, image("train/x.png", width_kept=0.94), image("train/y.png", width_kept=0.5)),
+        facts_of(
+            A, image("train/x.png", fit=Fit(640, 0.94)), image("train/y.png", fit=Fit(640, 0.5))
+        ),
         {
             "squeezed": [
                 "train/y.png: letters get 50 % of their width",
@@ -270,16 +273,25 @@ def test_nothing_is_found_in_good_data() -> None:
 
 
 def test_a_small_squeeze_is_no_finding() -> None:
-    assert diagnose(facts_of(image("train/x.png", width_kept=0.95))).findings == ()
+    assert diagnose(facts_of(image("train/x.png", fit=Fit(640, 0.95)))).findings == ()
 
 
-def test_without_a_limit_no_label_is_too_long() -> None:
-    assert (
-        diagnose(
-            facts_of(train=["abcd" * 50] * 3, time_steps=None, validation=[], test=[])
-        ).spoiling
-        == ()
-    )
+@pytest.mark.parametrize(
+    ("length", "width", "time_steps", "too_long"),
+    [
+        pytest.param(20, 80, None, False, id="as long as a narrow image allows"),
+        pytest.param(21, 80, None, True, id="longer than a narrow image allows"),
+        pytest.param(30, 640, None, False, id="as long as classic allows"),
+        pytest.param(31, 640, None, True, id="longer than classic allows"),
+        pytest.param(31, 640, 31, False, id="as long as was said"),
+    ],
+)
+def test_labels_are_held_against_the_steps_of_their_images(
+    length: int, width: int, time_steps: int | None, too_long: bool
+) -> None:
+    long = image("train/long.png", ("abc" * 11)[:length], fit=Fit(width, 1.0))
+    kinds = [f.kind for f in diagnose(facts_of(long, time_steps=time_steps)).findings]
+    assert kinds == (["label_too_long"] if too_long else [])
 
 
 def test_evidence_has_the_labels_of_its_images() -> None:

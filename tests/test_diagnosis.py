@@ -87,7 +87,8 @@ def test_a_summary_says_what_follows(diagnosis: Diagnosis, tmp_path: Path) -> No
     ("names", "summary"),
     [
         pytest.param(["train/a-1.png"], "1 sort of problem.", id="one problem"),
-        pytest.param([], "Fit for training.", id="training"),
+        pytest.param(["validation/ab-1.png"], "Fit for training.", id="training"),
+        pytest.param([], "Too few images for training", id="nothing to validate with"),
         pytest.param(None, "Fit for evaluation.", id="evaluation"),
     ],
 )
@@ -98,7 +99,8 @@ def test_other_summaries(
     if names is not None:
         save(tmp_path / "train/ab-1.png", draw_image("ab", 2))
         for name in names:
-            save(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+            drawn = draw_image("ab", 3) if name.startswith("validation") else np.zeros((4, 4, 3))
+            save(tmp_path / name, drawn.astype(np.uint8))
     assert summary in diagnose(inspect(open_dataset(tmp_path, validation_fraction=0))).summary
 
 

@@ -49,7 +49,7 @@ def test_facts_of_an_image(tmp_path: Path, draw_image: DrawImage) -> None:
     assert (found.sample, found.split) == (dataset.splits["validation"][0], "validation")
     assert (found.width, found.height, found.empty) == (width, height, False)
     assert found.container == Container("JPEG", 1, True, 4)
-    assert found.width_kept == pytest.approx(100 / round(width / 2))
+    assert found.fit.kept == pytest.approx(100 / round(width / 2))
     assert facts.time_steps == 9
     assert not facts.same + facts.alike
     assert not facts.broken

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from crnn_captcha.pipelines import DEFAULT_PIPELINE, PIPELINES, width_kept
+from crnn_captcha.pipelines import DEFAULT_PIPELINE, PIPELINES, fit
 from crnn_captcha.preprocessing import Pipeline, Stage
 
 Pixels = NDArray[np.uint8]
@@ -44,7 +44,7 @@ HALF = Stage("resize_height", {"height": 10, "max_width": 50})
     ],
 )
 def test_width_that_is_kept(pipeline: Pipeline, width: int, ink: int, kept: float) -> None:
-    assert width_kept(pipeline, image(width, ink=ink)) == pytest.approx(kept)
+    assert fit(pipeline, image(width, ink=ink)).kept == pytest.approx(kept)
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -52,6 +52,16 @@ def test_a_pipeline_keeps_the_shape_of_what_fits(
     name: str, draw_image: Callable[..., Pixels]
 ) -> None:
     captcha = draw_image("4h7x", 1)
-    assert width_kept(PIPELINES[name], captcha) == 1
-    assert width_kept(PIPELINES[name], np.tile(captcha, (1, 12, 1))) < 0.5
+    assert fit(PIPELINES[name], captcha).kept == 1
+    assert fit(PIPELINES[name], np.tile(captcha, (1, 12, 1))).kept < 0.5
     assert DEFAULT_PIPELINE in PIPELINES
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_the_width_is_that_of_the_prepared_image(
+    name: str, draw_image: Callable[..., Pixels]
+) -> None:
+    pipeline = PIPELINES[name]
+    for text in ("4", "4h7x", "wwwwmmmm"):
+        captcha = draw_image(text, 1)
+        assert fit(pipeline, captcha).width == pipeline.padded_width(pipeline(captcha).shape[0])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import PurePosixPath
 from statistics import median
 from typing import TypeVar
@@ -21,6 +20,9 @@ RARE_BELOW = 5
 """A character seen less often in train is hardly learned."""
 UNBALANCED = 5
 """What is so many times rarer or more frequent than the median of its kind is out of balance."""
+CLASSIC_TIME_STEPS = 495 // 16
+"""Of any image; the other presets have one for each `STANDARD_STRIDE` pixels of its own width."""
+STANDARD_STRIDE = 4
 SQUEEZED_BELOW = 0.95
 """Share of its width that an image keeps; what is hardly narrower is no finding."""
 
@@ -88,9 +90,9 @@ def lossy(facts: Facts) -> Iterator[Evidence]:
 
 def squeezed(facts: Facts) -> Iterator[Evidence]:
     """Images that are too wide for the pipeline, the most squeezed first."""
-    for image in sorted(facts.images, key=lambda image: image.width_kept):
-        if image.width_kept < SQUEEZED_BELOW:
-            yield _about([image], f"letters get {100 * image.width_kept:.0f} % of their width")
+    for image in sorted(facts.images, key=lambda image: image.fit.kept):
+        if image.fit.kept < SQUEEZED_BELOW:
+            yield _about([image], f"letters get {100 * image.fit.kept:.0f} % of their width")
 
 
 # --- images that come more than once --------------------------------------------------------
@@ -163,13 +165,13 @@ def bad_label(facts: Facts) -> Iterator[Evidence]:
 
 
 def label_too_long(facts: Facts) -> Iterator[Evidence]:
-    """Labels that no path through the time steps can spell."""
-    if facts.time_steps is None:
-        return
-    for sample in chain.from_iterable(facts.samples[split] for split in SPLITS):
-        if (required := required_time_steps(sample.label)) > facts.time_steps:
-            detail = f"{sample.label!r} needs {required} time steps of {facts.time_steps}"
-            yield Evidence((sample.name,), detail, (sample.label,))
+    """Labels that no path through the time steps of their images can spell."""
+    for image in facts.images:
+        of_presets = min(CLASSIC_TIME_STEPS, image.fit.width // STANDARD_STRIDE)
+        time_steps = facts.time_steps or of_presets
+        if (required := required_time_steps(image.sample.label)) > time_steps:
+            detail = f"{image.sample.label!r} needs {required} time steps of {time_steps}"
+            yield _about([image], detail)
 
 
 def unseen_character(facts: Facts) -> Iterator[Evidence]:

@@ -230,7 +230,11 @@ class Diagnosis:
             kinds = len(self.spoiling)
             sorts = "1 sort of problem" if kinds == 1 else f"{kinds} sorts of problems"
             return f"Not fit for training yet: {sorts}. Mend that, then check again."
-        return f"Fit for {'training' if self.images['train'] else 'evaluation'}."
+        if not self.images["train"]:
+            return "Fit for evaluation."
+        if not self.images["validation"]:
+            return "Too few images for training: there are none to validate with. Add some."
+        return "Fit for training."
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values for JSON; `ok` says that nothing spoils."""

@@ -28,7 +28,7 @@ from crnn_captcha.fingerprints import (
     fingerprint,
 )
 from crnn_captcha.images import decode_image
-from crnn_captcha.pipelines import DEFAULT_PIPELINE, PIPELINES, width_kept
+from crnn_captcha.pipelines import DEFAULT_PIPELINE, PIPELINES, Fit, fit
 from crnn_captcha.preprocessing import Pipeline
 from crnn_captcha.progress import progress_bar
 from crnn_captcha.windows import available_cores, in_windows, side_by_side
@@ -51,7 +51,7 @@ class ImageFacts:
         container: what its file holds beside the pixels.
         digest: equal for two images exactly when their pixels are.
         empty: whether all of it is of one colour.
-        width_kept: the share of its width that the pipeline keeps; below 1 it is squeezed.
+        fit: how it fits the pipeline.
     """
 
     sample: Sample
@@ -61,7 +61,7 @@ class ImageFacts:
     container: Container
     digest: bytes
     empty: bool
-    width_kept: float
+    fit: Fit
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Facts:
         bad_labels: the images that stand in no split, as their labels break the rule.
         same: groups of images whose pixels are equal, whatever the file around them.
         alike: groups of images that look the same, of which at least two have other pixels.
-        time_steps: how many the network has for an image; None if that isn't known.
+        time_steps: how many the network has for any image; None: as many as presets have for it.
     """
 
     samples: Mapping[Split, tuple[Sample, ...]]
@@ -114,7 +114,7 @@ def inspect(
 
     Args:
         dataset: the data.
-        time_steps: how many the network has for an image. None: not known.
+        time_steps: how many the network has for any image. None: as many as presets have for it.
         pipeline: what images would be prepared by.
         progress: whether to show a progress bar on standard error, if that is a terminal.
 
@@ -125,8 +125,7 @@ def inspect(
     def look(_: Sample, data: bytes) -> _Seen:
         image = decode_image(data)
         height, width, _ = image.shape
-        kept = width_kept(pipeline, image)
-        return _Seen(width, height, describe(data), fingerprint(image), kept)
+        return _Seen(width, height, describe(data), fingerprint(image), fit(pipeline, image))
 
     located = [(split, sample) for split in SPLITS for sample in dataset.splits[split]]
     looked = visit(dataset, [sample for _, sample in located], look, progress=progress)
@@ -155,7 +154,7 @@ class _Seen:
     height: int
     container: Container
     fingerprint: Fingerprint
-    width_kept: float
+    fit: Fit
 
 
 def _facts(sample: Sample, split: Split, seen: _Seen) -> ImageFacts:
@@ -167,7 +166,7 @@ def _facts(sample: Sample, split: Split, seen: _Seen) -> ImageFacts:
         seen.container,
         seen.fingerprint.digest,
         seen.fingerprint.empty,
-        seen.width_kept,
+        seen.fit,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -45,15 +46,26 @@ PIPELINES: Mapping[str, Pipeline] = MappingProxyType(
 DEFAULT_PIPELINE = "standard"
 
 
-def width_kept(pipeline: Pipeline, image: Image) -> float:
-    """The share of its width that an image keeps where the pipeline has a limit for it.
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How an image fits a pipeline.
+
+    Attributes:
+        width: that the network sees, padding included, in pixels.
+        kept: the share of its width that the image keeps where the pipeline has a limit for it;
+            less than 1.0 if letters are squeezed.
+    """
+
+    width: int
+    kept: float
+
+
+def fit(pipeline: Pipeline, image: Image) -> Fit:
+    """How an image fits a pipeline, without preparing all of it.
 
     Args:
         pipeline: scales to its height, and squeezes what is then wider than its limit.
         image: RGB uint8 (height, width, 3).
-
-    Returns:
-        Less than 1.0 if letters are squeezed.
 
     Raises:
         PreprocessingError: if a stage can't take the image.
@@ -72,4 +84,5 @@ def width_kept(pipeline: Pipeline, image: Image) -> float:
         if i <= last_cut:
             image = stage(image)
             height, width = image.shape[:2]
-    return float(kept * min(1.0, (pipeline.fixed_width or width) / width))
+    kept *= min(1.0, (pipeline.fixed_width or width) / width)
+    return Fit(pipeline.padded_width(width), float(kept))
