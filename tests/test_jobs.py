@@ -18,7 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 from crnn_captcha import jobs
-from crnn_captcha.decoding import Reading
+from crnn_captcha.constraints import Constraint
+from crnn_captcha.decoding import Decoding, Reading
 from crnn_captcha.errors import ConfigError, DatasetError, ImageError, MissingExtraError, RunError
 from crnn_captcha.jobs import JobResult, read_into
 from crnn_captcha.listing import ListedImage, listed_images
@@ -309,6 +310,15 @@ def test_a_table_is_not_overwritten(
     with pytest.raises(RunError, match=message):
         read_into(out, [str(folder)], recognizer)
     assert out.read_bytes() == content
+
+
+def test_what_cant_be_kept_to_is_refused_before_anything_is_there(
+    folder: Path, recognizer: Recognizer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out" / "r.csv"
+    with pytest.raises(ConfigError, match="Ä"):
+        read_into(out, [str(folder)], recognizer, decoding=Decoding(Constraint("aÄ")))
+    assert not out.parent.exists()
 
 
 @pytest.mark.parametrize(

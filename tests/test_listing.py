@@ -87,6 +87,10 @@ def test_files_folders_and_zips_come_in_the_order_given(folder: Path, tmp_path: 
     ]  # fmt: skip
 
 
+def test_what_can_be_no_file_is_left_to_the_reader() -> None:
+    assert paths("a" * 300 + ".png", "b.png") == ["a" * 300 + ".png", "b.png"]
+
+
 def test_a_damaged_entry_is_an_image_error(tmp_path: Path) -> None:
     path = tmp_path / "some.zip"
     with zipfile.ZipFile(path, "w") as archive:

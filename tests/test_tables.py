@@ -223,6 +223,18 @@ def test_parquet_is_made_of_the_rows_at_the_end(
     assert there(table) == [rows[0], rows[1], odd, rows[3], rows[0]]
 
 
+@pytest.mark.parametrize("with_certain", [False, True])
+def test_parquet_of_other_columns_is_an_error(with_certain: bool, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    first = Table(tmp_path / "readings.parquet", with_certain=with_certain)
+    with first.opened() as rows:
+        rows.append(Row("a.png", "a", 0.5, "", True if with_certain else None))
+    first.finish()
+    assert len(there(first)) == 1
+    with pytest.raises(RunError, match="Parquet with the columns path, text, confidence, error"):
+        there(Table(first.out, with_certain=not with_certain))
+
+
 @pytest.mark.parametrize("content", [b"", b"no parquet", None], ids=["empty", "other", "columns"])
 def test_another_parquet_is_an_error(content: bytes | None, tmp_path: Path) -> None:
     pyarrow: Any = pytest.importorskip("pyarrow")

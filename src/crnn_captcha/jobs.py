@@ -137,6 +137,8 @@ def read_into(
         "min_confidence": min_confidence,
         "images": [*images],
     }
+    names = listed_images(images)
+    readings = _readings(names, recognizer, decoding, threads)  # refuses at once what it can't do
     with table.opened() as rows:
         # Only now is it certain that no other process changes them.
         there = _has_content(table.growing) or _has_content(out)
@@ -149,9 +151,14 @@ def read_into(
             _check_terms(note, terms)
         else:
             files.write_text(note, json.dumps(terms))
-        names = listed_images(images)
         result = _skip(rows, names, table.growing)
-        _read(names, recognizer, decoding, rows, result, threads, min_confidence, total, progress)
+        done = result.before
+        with progress_bar(total, "reading", "image", shown=progress, done=done) as bar:
+            for path, reading in readings:
+                row = _row(path, reading, min_confidence)
+                rows.append(row)
+                result.count(row)
+                bar.update()
     table.finish()
     note.unlink()
     return result
@@ -233,18 +240,10 @@ def _skip(rows: Rows, names: Iterator[ListedImage], path: Path) -> JobResult:
     return result
 
 
-def _read(
-    names: Iterator[ListedImage],
-    recognizer: Reader,
-    decoding: Decoding,
-    rows: Rows,
-    result: JobResult,
-    threads: int | None,
-    min_confidence: float | None,
-    total: int,
-    progress: bool,
-) -> None:
-    """Reads the images that are left."""
+def _readings(
+    names: Iterator[ListedImage], recognizer: Reader, decoding: Decoding, threads: int | None
+) -> Iterator[tuple[str, Reading | ImageError]]:
+    """The paths of images and what is read from them; none is taken before it is asked for."""
     under_way: deque[str] = deque()
 
     def sources() -> Iterator[ImageSource | ImageError]:
@@ -252,12 +251,8 @@ def _read(
             under_way.append(image.path)
             yield image.source()
 
-    with progress_bar(total, "reading", "image", shown=progress, done=result.before) as bar:
-        for reading in recognizer.read_many(sources(), decoding, threads=threads):
-            row = _row(under_way.popleft(), reading, min_confidence)
-            rows.append(row)
-            result.count(row)
-            bar.update()
+    readings = recognizer.read_many(sources(), decoding, threads=threads)
+    return ((under_way.popleft(), reading) for reading in readings)
 
 
 def _row(path: str, reading: Reading | ImageError, min_confidence: float | None) -> Row:

@@ -49,7 +49,7 @@ def listed_images(paths: Iterable[str]) -> Iterator[ListedImage]:
         DatasetError: if a folder or a zip can't be listed or looks hostile, as in a data set.
     """
     for path in paths:
-        if Path(path).is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
             found = Walk(Path(path)).walk()
             yield from (ListedImage(os.path.join(path, name)) for name in found)  # noqa: PTH118
         elif path.lower().endswith(".zip"):

@@ -189,9 +189,12 @@ class Recognizer:
             Closing it, or dropping it, waits for the windows under way and ends the threads.
 
         Raises:
-            ConfigError: if `threads` is no positive integer.
+            ConfigError: if `threads` is no positive integer, or the constraint can't be kept to
+                with the characters of this recognizer, as `Constraint.compile` says.
         """
         count = _checked_threads(threads) or self._threads
+        if decoding.constraint:
+            decoding.constraint.compile(self.charset)
         size = WINDOW_IMAGES
         if isinstance(images, Sized):  # so that a few images keep all threads busy, too
             size = min(size, max(1, -(-len(images) // count)))

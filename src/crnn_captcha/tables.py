@@ -119,7 +119,7 @@ class Table:
             RunError: if it isn't a file of such rows.
         """
         if self._parquet:
-            yield from _read_parquet(self.out)
+            yield from _read_parquet(self.out, self.columns)
         else:
             with self.out.open("rb") as file:
                 yield from Rows(file, self._format, self.columns, self.out).lines()
@@ -297,14 +297,17 @@ def _in_utf8(path: str) -> str:
     return path.encode(ENCODING, ON_OTHER_BYTES).decode(ENCODING, "backslashreplace")
 
 
-def _read_parquet(path: Path) -> Iterator[Row]:
+def _read_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
     from pyarrow import ArrowException, parquet
 
     try:
-        for batch in parquet.ParquetFile(path).iter_batches(ROW_GROUP):
+        file = parquet.ParquetFile(path)
+        if (found := tuple(file.schema_arrow.names)) != columns:
+            raise TypeError(f"columns {', '.join(found)}")
+        for batch in file.iter_batches(ROW_GROUP):
             yield from (Row(**values) for values in batch.to_pylist())
     except (ArrowException, OSError, TypeError) as error:
         raise RunError(
-            f"A finished file of readings is Parquet with the columns {', '.join(COLUMNS)}. "
+            f"A finished file of readings is Parquet with the columns {', '.join(columns)}. "
             f"Received: '{path}' ({error}). Name another file."
         ) from error
