@@ -165,13 +165,34 @@ def test_letters_are_turned_in_a_share_of_the_images(smooth: bool) -> None:
 
 def test_letters_shrink_where_the_text_would_not_fit() -> None:
     crowded = {"width_px": Range.of(0), "width_per_character_px": Range.of(12)}
-    columns = _columns(_drawn("wwwwmmmm", _style(image=crowded)))
-    assert columns[0] >= 0
-    assert columns[-1] < 96
-    assert len(_layout("wwwwmmmm", _style(image=crowded)).sizes) == 8
-    image = _drawn("gh", _style(letters={"height_px": Range.of(400)}))
-    rows = np.flatnonzero(_ink(image).any(axis=1))
-    assert rows[-1] - rows[0] < 80
+    layout = _layout("wwwwmmmm", _style(image=crowded))
+    assert layout.size[0] == 96
+    assert 80 < sum(layout.advances) <= 96
+
+
+@pytest.mark.parametrize("text", ["gh", "gg", "pq", "hh"])
+@pytest.mark.parametrize("overflow_px", [0, 5])
+def test_tall_letters_stay_whole(text: str, overflow_px: float) -> None:
+    letters = {"height_px": Range.of(400), "overflow_px": overflow_px}
+    layout = _layout(text, _style(letters=letters))
+    _, height = layout.size
+    assert layout.rise + layout.drop == pytest.approx(height + overflow_px)
+    line = layout.line(overflow_px)
+    assert line - layout.rise >= -overflow_px - 1e-9
+    assert line + layout.drop <= height + overflow_px + 1e-9
+    rows = np.flatnonzero(_ink(_drawn(text, _style(letters=letters))).any(axis=1))
+    assert rows[-1] - rows[0] > 0.9 * height
+
+
+def test_letters_that_fit_stand_in_the_middle() -> None:
+    layout = _layout("gh", _style(letters={"height_px": Range.of(20)}))
+    assert layout.line(0) == pytest.approx(layout.size[1] / 2 + 10)
+
+
+@pytest.mark.parametrize("rgb", [(0, 0, 0), (10.6, 10.7, 11.2)])
+def test_three_numbers_that_are_nearly_one_are_a_colour(rgb: tuple[float, ...]) -> None:
+    image = _drawn("h", _style(background={"rgb": Range(rgb[0], rgb[2], rgb[1])}))
+    assert abs(int(image[0, 0, 0]) - rgb[1]) <= 1
 
 
 def test_text_may_leave_the_image_as_far_as_allowed() -> None:
@@ -273,9 +294,10 @@ def test_the_background_has_its_colour_or_two() -> None:
     assert (np.abs(np.diff(turning[0].astype(int), axis=0)) <= 2).all()
 
 
-def test_noise_is_as_strong_as_stated() -> None:
-    image = _drawn("a", _style(background={"rgb": Range.of(128), "noise": Range.of(10)}))
-    assert image[:10].std() == pytest.approx(10, rel=0.1)
+@pytest.mark.parametrize("deviation", [1, 2, 10])
+def test_noise_is_as_strong_as_stated(deviation: float) -> None:
+    image = _drawn("a", _style(background={"rgb": Range.of(128), "noise": Range.of(deviation)}))
+    assert image[:10].std() == pytest.approx(deviation, rel=0.1)
     assert image[:10].mean() == pytest.approx(128, abs=1)
 
 

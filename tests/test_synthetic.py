@@ -13,6 +13,7 @@ from conftest import FONTS, LEARNABLE
 
 from crnn_captcha.charset import Charset
 from crnn_captcha.errors import ConfigError, DatasetError
+from crnn_captcha.fonts import Font
 from crnn_captcha.generator import Generator, generate
 from crnn_captcha.images import decode_image
 from crnn_captcha.synthetic import (
@@ -93,6 +94,14 @@ def test_the_fingerprint_tells_what_would_be_drawn() -> None:
         EpochDrawings(of(Generator(LEARNABLE, [replace(FONTS[0], style="Bold")])), seed=3),
     ]
     assert known not in [other.fingerprint for other in others]
+
+
+def test_the_fingerprint_tells_other_fonts_of_the_same_names(tmp_path: Path) -> None:
+    fonts = [Font("recovered", "Regular", tmp_path / f"{name}.ttf") for name in "aab"]
+    (tmp_path / "a.ttf").write_bytes(b"a font")
+    (tmp_path / "b.ttf").write_bytes(b"another")
+    prints = [EpochDrawings(of(Generator(LEARNABLE, [f])), seed=3).fingerprint for f in fonts]
+    assert prints[0] == prints[1] != prints[2]
 
 
 def test_styles_are_drawn_one_after_the_other() -> None:

@@ -57,13 +57,32 @@ class Layout:
         return [glyph.advance * size * self.stretch + self.gap_px for glyph, size in steps]
 
     @property
+    def rise(self) -> float:
+        """How far the tallest letter reaches above the line, in pixels."""
+        return max(glyph.rise * size for glyph, size in zip(self.glyphs, self.sizes, strict=True))
+
+    @property
+    def drop(self) -> float:
+        """How far the lowest letter reaches below the line, in pixels."""
+        return max(glyph.drop * size for glyph, size in zip(self.glyphs, self.sizes, strict=True))
+
+    @property
     def aspect(self) -> float:
         """About how wide the text is for its height, wide gaps not counted."""
-        letters = list(zip(self.glyphs, self.sizes, strict=True))
-        rise = max(glyph.rise * size for glyph, size in letters)
-        height = max(rise + max(glyph.drop * size for glyph, size in letters), 1.0)
-        gaps = max(0, min(self.gap_px, SHOWN_GAP * height)) * (len(letters) - 1)
-        return (sum(g.width * size for g, size in letters) * self.stretch + gaps) / height
+        height = max(self.rise + self.drop, 1.0)
+        gaps = max(0, min(self.gap_px, SHOWN_GAP * height)) * (len(self.glyphs) - 1)
+        widths = sum(g.width * size for g, size in zip(self.glyphs, self.sizes, strict=True))
+        return (widths * self.stretch + gaps) / height
+
+    def line(self, overflow_px: float) -> float:
+        """Where letters stand, in pixels from the top: in the middle, if none leaves the image so.
+
+        Args:
+            overflow_px: how far they may leave it.
+        """
+        _, height = self.size
+        middle = (height + max(self.sizes) * MASTER_PX) / 2
+        return min(max(middle, self.rise - overflow_px), height - self.drop + overflow_px)
 
 
 def draw(
@@ -146,7 +165,7 @@ def render(layout: Layout, style: Style, random: np.random.Generator) -> Image:
         _draw_lines(image, style.lines, colours, random)
     _draw_dots(image, style.dots, colours, random)
     if deviation := style.background.noise.draw(random):
-        noise = random.normal(0, deviation, image.shape).astype(np.int16)
+        noise = np.rint(random.normal(0, deviation, image.shape)).astype(np.int16)
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
     return image
 
@@ -161,10 +180,9 @@ def _fitting(layout: Layout, overflow_px: float) -> Layout:
     room = width + 2 * overflow_px
     gaps = layout.gap_px * len(layout.text)
     wide = sum(layout.advances) - gaps
-    letters = list(zip(layout.glyphs, layout.sizes, strict=True))
-    tall = max(g.rise * s for g, s in letters) + max(g.drop * s for g, s in letters)
+    tall = max(layout.rise + layout.drop, 1.0)
     smallest = MIN_HEIGHT_PX / MASTER_PX
-    shrunk = min(1.0, (room - gaps) / wide if wide else 1.0, (height + overflow_px) / max(tall, 1))
+    shrunk = min(1.0, (room - gaps) / wide if wide else 1.0, (height + overflow_px) / tall)
     if shrunk == 1:
         return layout
     sizes = tuple(max(smallest, size * shrunk) for size in layout.sizes)
@@ -191,7 +209,7 @@ def _draw_text(
     advances = layout.advances
     # As letter spacing goes, a gap also stands behind the last letter.
     pen = (layout.size[0] - sum(advances)) / 2 + letters.shift_x_px.draw(random)
-    line = (layout.size[1] + max(sizes) * MASTER_PX) / 2 + letters.shift_y_px.draw(random)
+    line = layout.line(letters.overflow_px) + letters.shift_y_px.draw(random)
     for i, sign in enumerate(layout.glyphs):
         shape = effects.shape(sizes[i], layout.stretch, slant, weight_px)
         letter = effects.draw(sign, shape, random)
@@ -273,10 +291,11 @@ def _draw_dots(
 
 
 def _colours(rgb: Range, count: int, random: np.random.Generator) -> list[Colour]:
-    low, high = round(rgb.low), round(rgb.high)
-    if rgb.mode is None:
+    if rgb.mode is None or rgb.low == rgb.high:
+        low, high = round(rgb.low), round(rgb.high)
         return list(random.integers(low, high, (count, 3), np.int16, endpoint=True))
-    return list(np.rint(random.triangular(low, rgb.mode, high, (count, 3))).astype(np.int16))
+    channels = random.triangular(rgb.low, rgb.mode, rgb.high, (count, 3))
+    return list(np.rint(channels).astype(np.int16))
 
 
 def _colour_of(

@@ -229,7 +229,7 @@ class DotStyle:
 
     Attributes:
         count: of dots.
-        size_px: their diameter.
+        size_px: their diameter; even ones from 4 on are drawn a pixel larger.
         rgb: each channel of a colour.
         like_letters: each has the colour of a letter instead.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +135,9 @@ class EpochDrawings:
         """Tells whether a training that goes on would draw what it drew before."""
         parts = []
         for generator, count in self.mixture.parts:
-            fonts = "\n".join(f"{font.family}\t{font.style}" for font in generator.fonts)
+            fonts = "\n".join(
+                f"{font.family}\t{font.style}\t{_content(font.path)}" for font in generator.fonts
+            )
             style = generator.style
             anywhere = replace(style, fonts=replace(style.fonts, folders=()))  # they may be moved
             parts.append(f"{anywhere!r}\n{count}\n{self.seed}\n{fonts}")
@@ -142,6 +145,11 @@ class EpochDrawings:
 
     def _key(self, epoch: int, number: int) -> tuple[int, int, int, int]:
         return self.seed, epoch, number, TO_LEARN_FROM
+
+
+@cache  # files with variations hold several fonts
+def _content(path: Path | None) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path else "built in"
 
 
 @dataclass(frozen=True)
