@@ -556,3 +556,11 @@ def test_characters_stand_within_the_image_to_its_last_column(width: int, time_s
     assert spans[0] is not None and spans[0][0] == 0
     assert spans[-1] is not None and spans[-1][1] == width
     assert all(a is not None and a[0] < a[1] for a in spans)
+
+
+@pytest.mark.parametrize(("width", "time_steps"), [(495, 30), (480, 30), (510, 31)])
+def test_characters_stand_where_their_time_steps_look(width: int, time_steps: int) -> None:
+    columns = np.stack([np.arange(width), np.arange(width) + 1], axis=1).astype(np.float64)
+    characters = tuple(Character("a", 1.0, t, t + 2) for t in (0, 14, 27))
+    placed = Reading("aaa", 1.0, characters).placed(columns, time_steps)
+    assert [c.columns for c in placed.characters] == [(0, 32), (224, 256), (432, 464)]

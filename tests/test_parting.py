@@ -251,3 +251,12 @@ def test_scaled_columns_start_before_they_end() -> None:
     columns = np.array([[10.0, 11.0], [11.0, 12.0], [5.0, 6.0], [6.0, 7.0]])
     assert scaled_columns(columns, 2).tolist() == [[10.0, 12.0], [5.0, 7.0]]
     assert scaled_columns(columns, 1).tolist() == [[7.0, 10.0]]
+
+
+@pytest.mark.parametrize("scaled", range(1, 130))
+def test_scaled_columns_keep_to_their_side_of_a_gap(scaled: int) -> None:
+    columns = np.stack([np.arange(60), np.arange(1, 61)], axis=1).astype(np.float64)
+    columns[30:] += 100  # what was cut out
+    spans = scaled_columns(columns, scaled)
+    over = (spans[:, 0] < 30) & (spans[:, 1] > 31)
+    assert over.sum() == scaled % 2  # the middle one, if there is one

@@ -124,12 +124,14 @@ class Reading:
             columns: where each column of the prepared image comes from, as `Pipeline.columns` says.
             time_steps: that the network made of those columns.
         """
+        # A network halves the width some times, and drops a column where that is odd: at the end.
         width = len(columns)
+        stride = 1 << (max(1, width // time_steps).bit_length() - 1)
         characters = []
         for character in self.characters:
-            first = character.start * width // time_steps
-            last = max(first, -(-character.end * width // time_steps) - 1)
-            own = columns[first : last + 1]
+            first = min(character.start * stride, width - 1)
+            end = width if character.end == time_steps else character.end * stride
+            own = columns[first : max(first + 1, end)]
             span = float(own[:, 0].min()), float(own[:, 1].max())
             characters.append(replace(character, columns=span))
         return replace(self, characters=tuple(characters))

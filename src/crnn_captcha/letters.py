@@ -73,7 +73,7 @@ class Letter:
 
 
 def split_letters(image: Image, count: int) -> list[slice] | None:
-    """Columns of each letter, with half of the gaps beside it.
+    """Columns of each letter, with half of the gaps between it and its neighbours.
 
     Args:
         image: prepared, uint8 (width, height, channels).
@@ -81,7 +81,7 @@ def split_letters(image: Image, count: int) -> list[slice] | None:
 
     Returns:
         Slices along the width that cover the image but for what is empty behind the last letter's
-        own half gap; None where columns with ink don't form just as many runs.
+        ink; None where columns with ink don't form just as many runs.
     """
     ink = _ink(image).any(axis=1)  # (width,)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], ink, [False]]).astype(np.int8)))

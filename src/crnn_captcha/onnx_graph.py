@@ -181,7 +181,7 @@ def check_graph(
         model: an ONNX model's bytes.
         fixed_width: the width that images have in pixels, 0 if it varies.
         height: the height that images have in pixels.
-        channels: 1 or 3.
+        channels: that images have.
         num_classes: the characters and the blank.
 
     Raises:

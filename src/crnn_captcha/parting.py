@@ -25,7 +25,7 @@ LEAST_PIXELS = 12  # of a letter
 LEAST_SHARE = 0.02  # of a letter, of the square of the image's height
 # What has more isn't a line of text in flat colours, and may take long to look at.
 MAX_RUNS = 64  # of columns with letters that touch
-MAX_COLOURS = 12  # of letters that touch
+MAX_COLOURS = 12  # so many, with those of specks, are too many for letters that touch
 MAX_PARTS = 32  # of such a run: each takes a byte for each of the run's pixels
 MAX_SHADES = 16_384  # in such a run: 256 for each colour, and what is mixed of two
 ROUNDING = 3.0  # how far a pixel lies from its colour's line: as rounded numbers do,

@@ -227,12 +227,12 @@ def scaled_columns(columns: Columns, width: int) -> Columns:
     Returns:
         float64 (width, 2).
     """
-    edges = np.linspace(0, len(columns), width + 1)
-    first = np.floor(edges[:-1]).astype(int)
-    last = np.ceil(edges[1:]).astype(int) - 1
+    edges = np.arange(width + 1) * len(columns)  # in parts of a column, `width` of them each
+    first = edges[:-1] // width
+    last = (edges[1:] - 1) // width
     lengths = columns[:, 1] - columns[:, 0]
-    starts = columns[first, 0] + (edges[:-1] - first) * lengths[first]
-    ends = columns[last, 0] + (edges[1:] - last) * lengths[last]
+    starts = columns[first, 0] + (edges[:-1] / width - first) * lengths[first]
+    ends = columns[last, 0] + (edges[1:] / width - last) * lengths[last]
     # Letters that were set apart may share columns: the next one then starts before the last ends.
     return np.sort(np.stack([starts, ends], axis=1), axis=1)
 
