@@ -130,6 +130,36 @@ def test_test_data_alone_is_fit_for_evaluation(tmp_path: Path, draw_image: DrawI
     assert result.output.endswith(f"Fit for evaluation.\nNext: crnn-captcha evaluate {tmp_path}\n")
 
 
+def test_without_images_to_validate_with_no_training_is_named(
+    tmp_path: Path, draw_image: DrawImage
+) -> None:
+    save(tmp_path / "train/ab-0.png", draw_image("ab", 1))
+    result = run(tmp_path)
+    assert result.exit_code == 0
+    assert result.output.endswith("there are none to validate with. Add some.\n")
+
+
+def test_what_was_found_is_not_lost_with_the_report(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("crnn_captcha.reporting.datasheet.write_datasheet", full)
+    result = run(good, "--json", "--report", tmp_path / "report")
+    assert isinstance(result.exception, OSError)
+    assert json.loads(result.stdout)["ok"]
+
+
+def test_long_labels_of_wide_images_are_no_problem(tmp_path: Path, draw_image: DrawImage) -> None:
+    for split in ("train", "validation"):
+        save(tmp_path / split / "abcdefghijklmnopqrst-0.png", draw_image("abcdefghijklmnopqrst", 1))
+    assert "labels that are too long" not in run(tmp_path).output
+    assert "needs 20 time steps of 16" in run(tmp_path, "--time-steps", "16").output
+
+
 def test_labels_too_long_for_the_time_steps(good: Path) -> None:
     assert run(good, "--time-steps", "6").exit_code == 0
     result = run(good, "--time-steps", "5")
@@ -174,13 +204,13 @@ def audited(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_labels_are_audited_as_asked_for(audited: dict[str, Any], tmp_path: Path) -> None:
     result = run(
         "data.zip", "--labels", "--report", tmp_path, "--folds", "3", "--minutes", "0.5",
-        "--preset", "small", "--set", "seed=4", "--split", "test", "--skip-broken", "--resume",
+        "--preset", "small", "--set", "seed=4", "--split", "train", "--skip-broken", "--resume",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert (audited["data"], audited["out"]) == (Path("data.zip"), tmp_path)
     assert (audited["config"].preset, audited["config"].seed) == ("small", 4)
     assert audited["options"] == {
-        "folds": 3, "minutes": 0.5, "split": "test", "skip_broken": True, "resume": True,
+        "folds": 3, "minutes": 0.5, "split": "train", "skip_broken": True, "resume": True,
         "base": None,
     }  # fmt: skip
     assert "| train/ab-0.png | ab    | ba   | 90.0 %" in result.stdout
@@ -223,6 +253,8 @@ def test_a_stopped_audit_exits_with_1(audited: dict[str, Any]) -> None:
         (["--labels", "--minutes", "0"], "0.0 is not in the range x>0"),
         (["--labels", "--split", "validation"], "'validation' is not one of"),
         (["--labels", "--time-steps", "9"], "--time-steps isn't of --labels"),
+        (["--labels", "--split", "test", "--folds", "3"], "--split test has no --folds"),
+        (["--labels", "--minutes", "nan"], "'nan' is not a finite number"),
     ],
 )
 def test_options_that_do_not_fit_are_wrong_use(

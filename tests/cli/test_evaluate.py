@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,6 +168,22 @@ def test_a_report_is_written_and_named(data: Path, tmp_path: Path) -> None:
     page = tmp_path / "report" / "index.html"
     assert f"Report: {page}\n" in done.stdout
     assert "66.7 %" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("models")
+def test_figures_are_not_lost_with_the_report(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("crnn_captcha.reporting.page.write_report", full)
+    arguments = [str(data), "--json", "--report", str(tmp_path / "report")]
+    done = CliRunner().invoke(evaluate, arguments)
+    assert isinstance(done.exception, OSError)
+    assert json.loads(done.stdout)["exact_match"] == pytest.approx(2 / 3)
 
 
 def test_what_a_report_needs_is_checked_before_the_work(

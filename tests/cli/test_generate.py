@@ -16,6 +16,7 @@ from crnn_captcha.cli.generate import MORE_FONTS, generate
 from crnn_captcha.dataset import parse_label
 from crnn_captcha.errors import CharsetError, ConfigError, DatasetError, FontError
 from crnn_captcha.images import load_image
+from crnn_captcha.styles import Style
 from crnn_captcha.windows import available_cores
 
 
@@ -69,6 +70,21 @@ def test_a_style_is_chosen_by_name_or_file(tmp_path: Path) -> None:
         images = list(out.rglob("*.png"))
         assert {load_image(path).shape[0] for path in images} == {height}
     assert all(set(parse_label(path.name)) <= set("xyz") for path in images)
+
+
+def test_other_fonts_are_drawn_with_as_the_style_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Style] = []
+
+    def stop(look: Style) -> None:
+        looks.append(look)
+        raise ConfigError("Enough was seen.")
+
+    monkeypatch.setattr("crnn_captcha.generator.Generator", stop)
+    _run(tmp_path / "out", "--count", 1, "--style", "crowded", "--fonts", tmp_path)
+    fonts = looks[0].fonts
+    assert (fonts.folders, fonts.installed, fonts.per_letter) == ((str(tmp_path),), False, True)
 
 
 def test_workers_are_one_a_core_unless_said_otherwise(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
@@ -192,6 +193,43 @@ def test_an_error_in_a_process_of_its_own_shows_no_traceback(tmp_path: Path) -> 
 def test_commands_raise_when_called_as_functions(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["check", str(tmp_path / "nothing.zip")])
     assert isinstance(result.exception, DatasetError)
+
+
+SAYS = """
+import sys
+from crnn_captcha.cli import main
+from crnn_captcha.progress import progress_bar
+
+def say():
+    with progress_bar(1, "reading", "image", shown=True) as bar:
+        bar.update()
+    print("жя")
+
+main.cli = say
+main.run()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell of Unix")
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
+def test_closed_streams_take_what_is_said(closed: str) -> None:
+    command = f'exec "$0" -c "$1" {closed}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable, SAYS],
+        capture_output=True, timeout=60, check=False, env=os.environ | {"PYTHONUTF8": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode() == ("жя\n" if closed == "2>&-" else "")
+    assert b"Traceback" not in done.stderr
+
+
+def test_what_an_encoding_lacks_is_escaped() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SAYS],
+        capture_output=True, timeout=60, check=True,
+        env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+    )  # fmt: skip
+    assert done.stdout.split() == [rb"\u0436\u044f"]
 
 
 WITH_A_HANGING_WORKER = """

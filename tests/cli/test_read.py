@@ -168,7 +168,7 @@ def test_what_falls_below_is_marked(bundle_path: Path, save: Save) -> None:
     assert result.stdout.splitlines() == [f"{line}\t" for line in plain]
 
 
-@pytest.mark.parametrize("value", ["-0.1", "1.5", "high"])
+@pytest.mark.parametrize("value", ["-0.1", "1.5", "high", "nan"])
 def test_a_least_confidence_is_0_to_1(value: str) -> None:
     result = run("a.png", "--min-confidence", value)
     assert result.exit_code == 2
@@ -360,6 +360,7 @@ def test_json_says_more_where_asked(bundle_path: Path, save: Save) -> None:
     ("options", "message"),
     [
         (["--length", "six"], "--length is a number of characters, or two: 6, or 4-8."),
+        (["--length", ""], "--length is a number of characters, or two: 6, or 4-8."),
         (["--alternatives", "2"], "--alternatives and --places go with --json."),
         (["--places"], "--alternatives and --places go with --json."),
     ],

@@ -147,6 +147,17 @@ def test_a_report_needs_a_folder(tmp_path: Path) -> None:
         prepare_report(tmp_path / "file")
 
 
+def test_a_report_needs_a_folder_to_write_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr("crnn_captcha.reporting.page.TemporaryFile", refuse)
+    with pytest.raises(RunError, match=r"written into a folder. .*report \(Permission denied"):
+        prepare_report(tmp_path / "report")
+
+
 def test_a_report_needs_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"Drawing figures needs the extra 'train'"):

@@ -104,12 +104,15 @@ def test_a_pipeline_can_be_set() -> None:
         "training.epochs",
         "training.epochs.more=3",
         "seed.more.still=3",
+        "preset=small",
         "=3",
         "",
     ],
 )
 def test_a_setting_without_a_key_of_the_configuration_is_refused(setting: str) -> None:
-    expected = f"has the form section.key=value.*Received: '{re.escape(setting)}'. Keys: preset, "
+    expected = (
+        f"has the form section.key=value.*Received: '{re.escape(setting)}'. Keys: pipeline.stages, "
+    )
     with pytest.raises(ConfigError, match=expected):
         change(CLASSIC, [setting])
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import click
 
+from crnn_captcha.cli import Real
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.diagnosis import Diagnosis, Finding, Spread, diagnose
 from crnn_captcha.inspection import inspect
 
-# width // stride of `classic`, and of `standard` for its narrowest images: what fits fits both
-TIME_STEPS = min(495 // 16, 64 // 4)
 BAR_WIDTH = 40
 SHOWN = 5
 AUDIT = Path("runs") / "labels"
@@ -26,8 +25,9 @@ AUDIT = Path("runs") / "labels"
 @click.option(
     "--time-steps",
     type=click.IntRange(min=1),
-    help=f"Labels that need more time steps are found ({TIME_STEPS}: what the narrowest images "
-    "have; wide ones of standard have up to 160).",
+    help="Find labels that need more time steps than N (left out: than both classic and standard "
+    "have for their images, 16 to 30).",
+    metavar="N",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--report", metavar="DIR", type=click.Path(path_type=Path),
@@ -37,7 +37,7 @@ AUDIT = Path("runs") / "labels"
 @click.option(
     "--folds", type=click.IntRange(min=2), help="With --labels: parts of train and validation (4)."
 )
-@click.option("--minutes", type=click.FloatRange(0, min_open=True),
+@click.option("--minutes", type=Real(0, min_open=True),
               help="With --labels: train about so long for each part (10).")  # fmt: skip
 @click.option("--from", metavar="BUNDLE_OR_RUN",
               help="With --labels: start each training from a trained model, which must not have "
@@ -68,6 +68,8 @@ def check(
     """
     given = {name: value for name, value in audit.items() if value}
     if labels:
+        if audit["split"] == "test" and audit["folds"]:
+            raise click.UsageError("--split test has no --folds: one network reads all of it.")
         if time_steps is not None:
             raise click.UsageError("--time-steps isn't of --labels. Leave one of them out.")
         _audit(data, report or AUDIT, as_json=as_json, **given)
@@ -80,19 +82,17 @@ def check(
 
         page.prepare_report(report)
     dataset = open_dataset(data)
-    diagnosis = diagnose(
-        inspect(dataset, time_steps=time_steps or TIME_STEPS, progress=not as_json)
-    )
+    diagnosis = diagnose(inspect(dataset, time_steps=time_steps, progress=not as_json))
     path = shlex.quote(click.format_filename(data))
-    if report:
-        written = datasheet.write_datasheet(
-            diagnosis, report, dataset=dataset, facts={"path": str(data)}
-        )
     if as_json:
         click.echo(json.dumps({"path": str(data), **diagnosis.to_dict()}))
     else:
         click.echo("\n".join(_report(path, diagnosis)))
-        if report:
+    if report:
+        written = datasheet.write_datasheet(
+            diagnosis, report, dataset=dataset, facts={"path": str(data)}
+        )
+        if not as_json:
             click.echo(f"Report: {click.format_filename(written)}")
     if diagnosis.spoiling:
         raise SystemExit(1)
@@ -136,9 +136,12 @@ def _report(path: str, diagnosis: Diagnosis) -> Iterator[str]:
     yield from _histogram("height", "px", diagnosis.heights)
     yield ""
     yield diagnosis.summary
-    if not diagnosis.spoiling:
-        train = f"train {path} --out RUN" if diagnosis.images["train"] else f"evaluate {path}"
-        yield f"Next: crnn-captcha {train}"
+    if diagnosis.spoiling:
+        return
+    if not diagnosis.images["train"]:
+        yield f"Next: crnn-captcha evaluate {path}"
+    elif diagnosis.images["validation"]:
+        yield f"Next: crnn-captcha train {path} --out RUN"
 
 
 def _finding(finding: Finding) -> Iterator[str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from crnn_captcha.cli import Real
+
 OUT = Path("runs") / "comparison"
 
 
@@ -13,7 +15,7 @@ OUT = Path("runs") / "comparison"
 @click.argument("variants", nargs=-1, required=True, metavar="PRESET...")
 @click.option("--data", required=True, type=click.Path(path_type=Path),
               help="A zip, a folder or a CSV, as `train` takes it.")  # fmt: skip
-@click.option("--minutes", required=True, type=click.FloatRange(0, min_open=True),
+@click.option("--minutes", required=True, type=Real(0, min_open=True),
               help="Train each for about so many minutes.")  # fmt: skip
 @click.option("--out", default=OUT, show_default=True, type=click.Path(path_type=Path),
               help="Folder of runs and table: new, or one to go on with by --resume.")  # fmt: skip

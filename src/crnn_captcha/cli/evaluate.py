@@ -96,10 +96,6 @@ def evaluate(
             f"{percent(result.exact_match)} raw, {percent(corrected.exact_match)} corrected"
         )
         figures["corrected"] = {"digest": corrections.digest, **corrected.to_dict()}
-    if report:
-        written = page.write_report(
-            result, report, dataset=dataset, pipeline=recognizer.pipeline, facts=facts
-        )
     if as_json:
         click.echo(json.dumps({**facts, **figures}))
     else:
@@ -108,7 +104,11 @@ def evaluate(
         click.echo(result.coverage_summary)
         if comparison:
             click.echo(f"\n{comparison}")
-        if report:
+    if report:  # at last: what was measured isn't lost with it
+        written = page.write_report(
+            result, report, dataset=dataset, pipeline=recognizer.pipeline, facts=facts
+        )
+        if not as_json:
             click.echo(f"Report: {printable(str(written))}")
     if result.broken:
         raise SystemExit(1)

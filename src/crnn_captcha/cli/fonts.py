@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crnn_captcha.cli import Real
+
 if TYPE_CHECKING:
     from crnn_captcha.recovery import Recovery
 
@@ -21,7 +23,7 @@ VALIDATION_FRACTION = 0.1  # what a training cuts out, unless it is told otherwi
 @click.option("--out", default=Path("runs", "fonts"), show_default=True, metavar="DIR",
               type=click.Path(path_type=Path), help="An empty or a new folder.")  # fmt: skip
 @click.option("--validation-fraction", default=VALIDATION_FRACTION, show_default=True,
-              type=click.FloatRange(0, 1, min_open=True, max_open=True),
+              type=Real(0, 1, min_open=True, max_open=True),
               help="Of train, cut out before: as data.validation_fraction of the training that "
               "is to draw with these fonts.")  # fmt: skip
 @click.option("--split-seed", default=0, show_default=True, type=click.IntRange(min=0),

@@ -72,17 +72,18 @@ def generate(
     from crnn_captcha import generator
     from crnn_captcha.charset import Charset
     from crnn_captcha.style_files import DEFAULT, load_style
-    from crnn_captcha.styles import FontStyle
     from crnn_captcha.windows import available_cores
 
     given: dict[str, Any] = {
         "charset": None if charset is None else Charset(charset),
         "min_length": min_length,
         "max_length": max_length,
-        "fonts": FontStyle(folders, installed=False) if folders else None,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    look = dataclasses.replace(load_style(style or DEFAULT), **changes)
+    look = load_style(style or DEFAULT)
+    if folders:
+        changes["fonts"] = dataclasses.replace(look.fonts, folders=folders, installed=False)
+    look = dataclasses.replace(look, **changes)
     fonts = generator.Generator(look).fonts
     images = generator.generate(
         count, seed, style=look, fonts=fonts, workers=workers or available_cores()

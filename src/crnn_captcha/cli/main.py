@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
@@ -81,6 +83,7 @@ def run() -> NoReturn:
     Letting go of NumPy, OpenCV and ONNX Runtime takes a while, for nothing, and a worker that hangs
     would never let go.
     """
+    _open_streams()
     try:
         main()
         exit_code = 0
@@ -95,3 +98,17 @@ def run() -> NoReturn:
     except OSError:  # a full disk behind a redirection
         exit_code = exit_code or 1
     os._exit(exit_code)
+
+
+def _open_streams() -> None:
+    """Makes every text printable.
+
+    A stream that was closed (`2>&-`), which Python has as None, loses it; what an encoding lacks,
+    as that of a redirection on Windows does, is escaped.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crnn_captcha.cli import Real
+
 if TYPE_CHECKING:
     from crnn_captcha.constraints import Constraint
     from crnn_captcha.decoding import Character, Decoding, Reading
@@ -35,7 +37,7 @@ UNCERTAIN = "?"
 @click.option("--alternatives", default=0, type=click.IntRange(0), metavar="N",
               help="With --json, also say the N next best texts and characters.")  # fmt: skip
 @click.option("--places", is_flag=True, help="With --json, also say where characters stand.")
-@click.option("--min-confidence", type=click.FloatRange(0, 1), metavar="P",
+@click.option("--min-confidence", type=Real(0, 1), metavar="P",
               help="Mark readings whose confidence is below P, 0 to 1.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), metavar="N",
               help="Compute on N threads; left out, on all cores.")  # fmt: skip
@@ -98,7 +100,7 @@ def read(
         )
     if (alternatives or places) and not as_json:
         raise click.UsageError("--alternatives and --places go with --json. Received: no --json.")
-    searched = any((characters, length, pattern, fold_case, merge_lookalikes))
+    searched = any((characters, length is not None, pattern, fold_case, merge_lookalikes))
     decoding = _decoding(
         _constraint(characters, length, pattern, fold_case, merge_lookalikes) if searched else None,
         alternatives,
@@ -118,7 +120,7 @@ def _constraint(
     from crnn_captcha.constraints import Constraint
     from crnn_captcha.metrics import LOOKALIKES
 
-    least, dash, most = (length or "0-").partition("-")
+    least, dash, most = ("0-" if length is None else length).partition("-")
     try:
         bounds = int(least), int(most if dash else least) if most or not dash else None
     except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from crnn_captcha.dataset import Sample
 from crnn_captcha.errors import RunError
@@ -43,11 +44,13 @@ def prepare_report(directory: Path) -> None:
 
     Raises:
         MissingExtraError: if Matplotlib isn't installed.
-        RunError: if the folder can't be made.
+        RunError: if the folder can't be made or written to.
     """
     require_matplotlib()
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=directory):
+            pass  # a folder that is there may still not be written to
     except OSError as error:
         raise RunError(
             f"A report is written into a folder. Received: {directory} ({error.strerror}). "

@@ -373,6 +373,7 @@ def change(config: Config, settings: Sequence[str]) -> Config:
         ConfigError: if a key or a value isn't known.
     """
     values = dataclasses.asdict(config)
+    preset = values.pop("preset")  # says what all others are, and is no setting itself
     for setting in settings:
         path, equals, value = setting.partition("=")
         *sections, key = path.strip().split(".")
@@ -388,7 +389,7 @@ def change(config: Config, settings: Sequence[str]) -> Config:
         if isinstance(section[key], str) and not isinstance(parsed, str | list | dict):
             parsed = value.strip()  # a text that looks like a number
         section[key] = parsed
-    return _from_dict(values, "the settings")
+    return _from_dict(values | {"preset": preset}, "the settings")
 
 
 def from_toml(text: str) -> Config:
