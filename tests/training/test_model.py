@@ -15,7 +15,7 @@ from conftest import MakeConfig
 from numpy.typing import NDArray
 
 from crnn_captcha.charset import Charset
-from crnn_captcha.cli import check
+from crnn_captcha.checks import CLASSIC_TIME_STEPS, STANDARD_STRIDE
 from crnn_captcha.decoding import greedy_decode
 from crnn_captcha.errors import ConfigError
 from crnn_captcha.metrics import exact_match
@@ -303,12 +303,12 @@ def test_the_small_preset_is_small() -> None:
     assert reader.count_params() * BYTES_A_WEIGHT < 2_000_000
 
 
-def test_check_knows_the_fewest_time_steps_of_the_presets() -> None:
-    fewest = []
-    for config in PRESETS.values():
-        (resize,) = [s for s in config.pipeline.stages if s.name == "resize_height"]
-        width = config.pipeline.fixed_width or int(resize.parameters["min_width"])
-        reader = make_networks(config, num_classes=3).reader
-        shape = (1, width, config.pipeline.height, config.pipeline.channels)
-        fewest.append(reader.compute_output_shape(shape)[1])
-    assert min(fewest) == check.TIME_STEPS
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("width", [64, 160, 640])
+def test_check_knows_the_time_steps_of_the_presets(preset: str, width: int) -> None:
+    config = PRESETS[preset]
+    width = config.pipeline.fixed_width or width
+    reader = make_networks(config, num_classes=3).reader
+    shape = (1, width, config.pipeline.height, config.pipeline.channels)
+    known = CLASSIC_TIME_STEPS if preset == "classic" else width // STANDARD_STRIDE
+    assert reader.compute_output_shape(shape)[1] == known
