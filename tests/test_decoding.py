@@ -558,9 +558,23 @@ def test_characters_stand_within_the_image_to_its_last_column(width: int, time_s
     assert all(a is not None and a[0] < a[1] for a in spans)
 
 
-@pytest.mark.parametrize(("width", "time_steps"), [(495, 30), (480, 30), (510, 31)])
-def test_characters_stand_where_their_time_steps_look(width: int, time_steps: int) -> None:
+@pytest.mark.parametrize(
+    ("width", "time_steps", "stride"),
+    [
+        pytest.param(495, 30, 16, id="rounded down"),
+        pytest.param(495, 124, 4, id="rounded up"),
+        pytest.param(65, 17, 4, id="narrow"),
+        pytest.param(480, 30, 16, id="even"),
+        pytest.param(70, 70, 1, id="a step for each column"),
+        pytest.param(90, 30, 3, id="no network that halves"),
+    ],
+)
+def test_characters_stand_where_their_time_steps_look(
+    width: int, time_steps: int, stride: int
+) -> None:
     columns = np.stack([np.arange(width), np.arange(width) + 1], axis=1).astype(np.float64)
-    characters = tuple(Character("a", 1.0, t, t + 2) for t in (0, 14, 27))
+    starts = (0, 7, 13)
+    characters = tuple(Character("a", 1.0, t, t + 2) for t in starts)
     placed = Reading("aaa", 1.0, characters).placed(columns, time_steps)
-    assert [c.columns for c in placed.characters] == [(0, 32), (224, 256), (432, 464)]
+    expected = [(t * stride, (t + 2) * stride) for t in starts]
+    assert [c.columns for c in placed.characters] == expected

@@ -128,20 +128,27 @@ def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("stored", "label"),
+    "labels",
     [
-        pytest.param("жя".encode(), "жя", id="UTF-8"),
-        pytest.param("ééé".encode("cp437"), "ééé", id="code page 437"),
+        pytest.param({"жя": "utf-8"}, id="UTF-8"),
+        pytest.param({"ééé": "cp437"}, id="code page 437"),
+        pytest.param({"жя": "utf-8", "ééé": "cp437", "ab": "ascii"}, id="each as it is"),
     ],
 )
-def test_names_that_a_zip_does_not_call_utf_8(tmp_path: Path, stored: bytes, label: str) -> None:
-    placeholder = b"#" * len(stored)
-    path = write_zip(tmp_path / "d.zip", [f"train/{placeholder.decode()}-1.png"])
-    path.write_bytes(path.read_bytes().replace(placeholder, stored))
+def test_names_that_a_zip_does_not_call_utf_8(tmp_path: Path, labels: dict[str, str]) -> None:
+    stored = [label.encode(encoding) for label, encoding in labels.items()]
+    marks = ["#~^"[i] * len(name) for i, name in enumerate(stored)]
+    path = tmp_path / "d.zip"
+    with ZipFile(path, "w") as archive:
+        for i, mark in enumerate(marks):
+            archive.writestr(f"train/{mark}-1.png", png(i))
+    data = path.read_bytes()
+    for mark, name in zip(marks, stored, strict=True):
+        data = data.replace(f"/{mark}-".encode(), b"/" + name + b"-")
+    path.write_bytes(data)
     dataset = open_dataset(path, validation_fraction=0)
-    (sample,) = dataset.splits["train"]
-    assert sample.label == label
-    assert dataset.read(sample) == png()
+    read = {sample.label: dataset.read(sample) for sample in dataset.splits["train"]}
+    assert read == {label: png(i) for i, label in enumerate(labels)}
 
 
 # --- hostile and damaged zips ---------------------------------------------------------------

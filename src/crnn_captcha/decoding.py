@@ -7,6 +7,7 @@ that the constraint allows, if there is one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -124,13 +125,12 @@ class Reading:
             columns: where each column of the prepared image comes from, as `Pipeline.columns` says.
             time_steps: that the network made of those columns.
         """
-        # A network halves the width some times, and drops a column where that is odd: at the end.
         width = len(columns)
-        stride = 1 << (max(1, width // time_steps).bit_length() - 1)
+        stride = _stride(width, time_steps)
         characters = []
         for character in self.characters:
-            first = min(character.start * stride, width - 1)
-            end = width if character.end == time_steps else character.end * stride
+            first = min(int(character.start * stride), width - 1)
+            end = width if character.end == time_steps else math.ceil(character.end * stride)
             own = columns[first : max(first + 1, end)]
             span = float(own[:, 0].min()), float(own[:, 1].max())
             characters.append(replace(character, columns=span))
@@ -148,12 +148,37 @@ class Decoding:
         beam: prefixes that a search keeps at each time step, at most 1000; None for the best
             path, or 10 where that doesn't do.
         places: whether to say where in the image each character stands.
+
+    Raises:
+        ConfigError: if `beam` or `alternatives` is out of its range.
     """
 
     constraint: Constraint | None = None
     alternatives: int = 0
     beam: int | None = None
     places: bool = False
+
+    def __post_init__(self) -> None:
+        _check_search(self.beam, self.alternatives)
+
+
+def _check_search(beam: int | None, alternatives: int) -> None:
+    if beam is not None and (type(beam) is not int or not 1 <= beam <= MAX_BEAM):
+        raise ConfigError(
+            f"`beam` is an integer from 1 to {MAX_BEAM}, or None. Received: {beam!r}."
+        )
+    if type(alternatives) is not int or not 0 <= alternatives < MAX_BEAM:
+        raise ConfigError(
+            f"`alternatives` is an integer from 0 to {MAX_BEAM - 1}. Received: {alternatives!r}."
+        )
+
+
+def _stride(width: int, time_steps: int) -> float:
+    """Columns of a time step: a network halves their number some times, rounding up or down."""
+    for halvings in range(width.bit_length()):
+        if width >> halvings <= time_steps <= -(-width >> halvings):
+            return 1 << halvings
+    return width / time_steps
 
 
 BEST_PATH = Decoding()
@@ -191,14 +216,7 @@ def decode(
         ConfigError: if an option is out of its range, or the constraint allows no text of the
             charset.
     """
-    if beam is not None and (type(beam) is not int or not 1 <= beam <= MAX_BEAM):
-        raise ConfigError(
-            f"`beam` is an integer from 1 to {MAX_BEAM}, or None. Received: {beam!r}."
-        )
-    if type(alternatives) is not int or not 0 <= alternatives < MAX_BEAM:
-        raise ConfigError(
-            f"`alternatives` is an integer from 0 to {MAX_BEAM - 1}. Received: {alternatives!r}."
-        )
+    _check_search(beam, alternatives)
     if beam is None and constraint is None and not alternatives:
         return greedy_decode(logits, charset, temperature=temperature)
     log_probabilities = _log_probabilities(logits, charset, temperature)

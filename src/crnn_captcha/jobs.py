@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -153,7 +154,8 @@ def read_into(
             files.write_text(note, json.dumps(terms))
         result = _skip(rows, names, table.growing)
         done = result.before
-        with progress_bar(total, "reading", "image", shown=progress, done=done) as bar:
+        bar = progress_bar(total, "reading", "image", shown=progress, done=done)
+        with bar, closing(readings):
             for path, reading in readings:
                 row = _row(path, reading, min_confidence)
                 rows.append(row)
@@ -242,7 +244,7 @@ def _skip(rows: Rows, names: Iterator[ListedImage], path: Path) -> JobResult:
 
 def _readings(
     names: Iterator[ListedImage], recognizer: Reader, decoding: Decoding, threads: int | None
-) -> Iterator[tuple[str, Reading | ImageError]]:
+) -> Generator[tuple[str, Reading | ImageError]]:
     """The paths of images and what is read from them; none is taken before it is asked for."""
     under_way: deque[str] = deque()
 

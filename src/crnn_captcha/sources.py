@@ -30,6 +30,7 @@ LAYOUTS = (
     "(data/main/train/[label]-[id].png), or just images, or a CSV with the header filename,label"
 )
 
+UTF_8 = 0x800  # the flag of an entry whose name is
 MAX_ENTRIES = 2_000_000
 MAX_COMPRESSION_RATIO = 200
 MIN_BOMB_BYTES = 2**20  # a small entry may shrink well: a blank image does
@@ -127,12 +128,17 @@ class FolderSource:
         return data
 
 
-def _opened(path: Path) -> ZipFile:
-    """Names are UTF-8 also where the zip doesn't say so, as those of Linux' `zip` don't."""
+def _name(entry: ZipInfo) -> str:
+    """Names are UTF-8 also where the zip doesn't say so, as those of Linux' `zip` don't.
+
+    Else they are in the code page of DOS, as the format says, and as Python has read them.
+    """
+    if entry.flag_bits & UTF_8:
+        return entry.filename
     try:
-        return ZipFile(path, metadata_encoding="utf-8")
-    except UnicodeDecodeError:
-        return ZipFile(path)  # in the code page of DOS, which the format says of such names
+        return entry.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return entry.filename
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,9 @@ class ZipSource:
 
     def _archive(self) -> ZipFile:
         if getattr(self._local, "pid", None) != os.getpid():  # a fork would share the position
-            self._local.archive = _opened(self.path)
+            self._local.archive = ZipFile(self.path)
+            entries = self._local.archive.infolist()
+            self._local.by_name = {_name(entry): entry for entry in entries}
             self._local.pid = os.getpid()
         archive: ZipFile = self._local.archive
         return archive
@@ -172,16 +180,16 @@ class ZipSource:
         for entry in entries:  # first: whether it is a folder can't be asked of a hostile name
             _checked_name(entry.orig_filename, self.path)
         files = [e for e in entries if not e.is_dir()]
-        counts = Counter(posixpath.normpath(e.filename) for e in files)
+        counts = Counter(posixpath.normpath(_name(e)) for e in files)
         if twice := [name for name, count in counts.items() if count > 1]:
             raise self._refused("each name once", listed(twice))
         for entry in files:
             self._check(entry)
-        names = [e.filename for e in files]
+        names = [_name(e) for e in files]
         return sorted(n for n in names if _is_image(n) and not _is_clutter(n))
 
     def _check(self, entry: ZipInfo) -> None:
-        name, size = entry.filename, entry.file_size
+        name, size = _name(entry), entry.file_size
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise self._refused("no symbolic links", repr(name))
         if entry.flag_bits & 0x1:
@@ -217,8 +225,9 @@ class ZipSource:
         """
         try:
             archive = self._archive()
-            size = archive.getinfo(name).file_size
-            with archive.open(name) as file:
+            entry = self._local.by_name[name]
+            size = entry.file_size
+            with archive.open(entry) as file:
                 data = file.read(MAX_FILE_BYTES + 1)  # the zip may be another one by now
         except _ZIP_ERRORS as error:
             raise DatasetError(f"{name!r} is damaged within the zip: {error}.") from error

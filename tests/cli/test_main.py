@@ -196,6 +196,7 @@ def test_commands_raise_when_called_as_functions(tmp_path: Path) -> None:
 
 
 SAYS = """
+import subprocess
 import sys
 from crnn_captcha.cli import main
 from crnn_captcha.progress import progress_bar
@@ -204,6 +205,10 @@ def say():
     with progress_bar(1, "reading", "image", shown=True) as bar:
         bar.update()
     print("жя")
+    child = "import sys; assert sys.stdout and sys.stderr; print('я', file=sys.stderr)"
+    subprocess.run([sys.executable, "-c", child], check=True)
+    with open(sys.executable, "rb") as file:
+        assert file.fileno() > 2
 
 main.cli = say
 main.run()
@@ -211,7 +216,7 @@ main.run()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell of Unix")
-@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_take_what_is_said(closed: str) -> None:
     command = f'exec "$0" -c "$1" {closed}'
     done = subprocess.run(

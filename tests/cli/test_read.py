@@ -360,7 +360,9 @@ def test_json_says_more_where_asked(bundle_path: Path, save: Save) -> None:
     ("options", "message"),
     [
         (["--length", "six"], "--length is a number of characters, or two: 6, or 4-8."),
-        (["--length", ""], "--length is a number of characters, or two: 6, or 4-8."),
+        (["--length", ""], "Invalid value for '--length': is empty."),
+        (["--characters", ""], "Invalid value for '--characters': is empty."),
+        (["--pattern", ""], "Invalid value for '--pattern': is empty."),
         (["--alternatives", "2"], "--alternatives and --places go with --json."),
         (["--places"], "--alternatives and --places go with --json."),
     ],

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from crnn_captcha.cli import Real
+from crnn_captcha.cli import Real, Some
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.diagnosis import Diagnosis, Finding, Spread, diagnose
 from crnn_captcha.inspection import inspect
@@ -25,8 +25,8 @@ AUDIT = Path("runs") / "labels"
 @click.option(
     "--time-steps",
     type=click.IntRange(min=1),
-    help="Find labels that need more time steps than N (left out: than both classic and standard "
-    "have for their images, 16 to 30).",
+    help="Find labels that need more time steps than N (left out: than classic or standard has for "
+    "their image, whichever has fewer: 16 to 30).",
     metavar="N",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -39,10 +39,10 @@ AUDIT = Path("runs") / "labels"
 )
 @click.option("--minutes", type=Real(0, min_open=True),
               help="With --labels: train about so long for each part (10).")  # fmt: skip
-@click.option("--from", metavar="BUNDLE_OR_RUN",
+@click.option("--from", metavar="BUNDLE_OR_RUN", type=Some(),
               help="With --labels: start each training from a trained model, which must not have "
               "learned from these labels.")  # fmt: skip
-@click.option("--preset", help="With --labels: what to train (medium).")
+@click.option("--preset", type=Some(), help="With --labels: what to train (medium).")
 @click.option("--set", multiple=True, metavar="SECTION.KEY=VALUE",
               help="With --labels: set a value of the configuration.")  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "test"]),
@@ -84,16 +84,18 @@ def check(
     dataset = open_dataset(data)
     diagnosis = diagnose(inspect(dataset, time_steps=time_steps, progress=not as_json))
     path = shlex.quote(click.format_filename(data))
-    if as_json:
-        click.echo(json.dumps({"path": str(data), **diagnosis.to_dict()}))
-    else:
-        click.echo("\n".join(_report(path, diagnosis)))
-    if report:
-        written = datasheet.write_datasheet(
-            diagnosis, report, dataset=dataset, facts={"path": str(data)}
-        )
-        if not as_json:
-            click.echo(f"Report: {click.format_filename(written)}")
+    try:
+        if as_json:
+            click.echo(json.dumps({"path": str(data), **diagnosis.to_dict()}))
+        else:
+            click.echo("\n".join(_report(path, diagnosis)))
+    finally:  # of findings and report, neither is lost with the other
+        if report:
+            written = datasheet.write_datasheet(
+                diagnosis, report, dataset=dataset, facts={"path": str(data)}
+            )
+    if report and not as_json:
+        click.echo(f"Report: {click.format_filename(written)}")
     if diagnosis.spoiling:
         raise SystemExit(1)
 

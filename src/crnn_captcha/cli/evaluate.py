@@ -96,19 +96,21 @@ def evaluate(
             f"{percent(result.exact_match)} raw, {percent(corrected.exact_match)} corrected"
         )
         figures["corrected"] = {"digest": corrections.digest, **corrected.to_dict()}
-    if as_json:
-        click.echo(json.dumps({**facts, **figures}))
-    else:
-        named = ", ".join(f"{name}: {printable(facts[name])}" for name in facts)
-        click.echo(f"{named}\n\n{result.to_markdown()}\n{result.summary}")
-        click.echo(result.coverage_summary)
-        if comparison:
-            click.echo(f"\n{comparison}")
-    if report:  # at last: what was measured isn't lost with it
-        written = page.write_report(
-            result, report, dataset=dataset, pipeline=recognizer.pipeline, facts=facts
-        )
-        if not as_json:
-            click.echo(f"Report: {printable(str(written))}")
+    try:
+        if as_json:
+            click.echo(json.dumps({**facts, **figures}))
+        else:
+            named = ", ".join(f"{name}: {printable(facts[name])}" for name in facts)
+            click.echo(f"{named}\n\n{result.to_markdown()}\n{result.summary}")
+            click.echo(result.coverage_summary)
+            if comparison:
+                click.echo(f"\n{comparison}")
+    finally:  # of figures and report, neither is lost with the other
+        if report:
+            written = page.write_report(
+                result, report, dataset=dataset, pipeline=recognizer.pipeline, facts=facts
+            )
+    if report and not as_json:
+        click.echo(f"Report: {printable(str(written))}")
     if result.broken:
         raise SystemExit(1)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crnn_captcha.cli import Some
+
 if TYPE_CHECKING:
     from crnn_captcha.fonts import Font
     from crnn_captcha.generator import GeneratedImage
@@ -31,6 +33,7 @@ MORE_FONTS = 'More fonts make a better data set: pip install "crnn-captcha[gener
 @click.option("--zip", "as_zip", is_flag=True, help="Write one zip instead of a folder.")
 @click.option(
     "--style",
+    type=Some(),
     metavar="NAME_OR_FILE",
     help="How they look: coloured-lines (the default) or another name, or a TOML file. A wrong "
     "name lists them all.",

@@ -7,7 +7,6 @@ import io
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
@@ -101,14 +100,20 @@ def run() -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Makes every text printable.
+    """Makes every text printable, here and in processes that are started from here.
 
-    A stream that was closed (`2>&-`), which Python has as None, loses it; what an encoding lacks,
-    as that of a redirection on Windows does, is escaped.
+    A stream that was closed (`2>&-`) loses it, and its number goes to no file of ours; what an
+    encoding lacks, as that of a redirection on Windows does, is escaped.
     """
-    for name in ("stdout", "stderr"):
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            lowest = os.open(os.devnull, os.O_RDWR)  # which is `number`: those below are open
+            os.set_inheritable(lowest, True)
+    for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crnn_captcha.cli import Real
+from crnn_captcha.cli import Real, Some
 
 if TYPE_CHECKING:
     from crnn_captcha.constraints import Constraint
@@ -27,10 +27,10 @@ UNCERTAIN = "?"
               help="Bundle, run folder, or the name of a bundle in the package, such as small; "
               "left out: standard.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-@click.option("--characters", default="", metavar="ABC",
+@click.option("--characters", type=Some(), metavar="ABC",
               help="Only these characters may stand in a text.")  # fmt: skip
-@click.option("--length", metavar="N[-M]", help="A text has N characters, or N to M.")
-@click.option("--pattern", default="", metavar="REGEX",
+@click.option("--length", type=Some(), metavar="N[-M]", help="A text has N characters, or N to M.")
+@click.option("--pattern", type=Some(), metavar="REGEX",
               help="A text fits this whole, such as '[a-z]{4}[0-9]+'.")  # fmt: skip
 @click.option("--fold-case", is_flag=True, help="Capitals and small letters count as one.")
 @click.option("--merge-lookalikes", is_flag=True, help="o and 0 count as one, and l, 1 and i.")
@@ -48,9 +48,9 @@ def read(
     images: tuple[str, ...],
     model: str | None,
     as_json: bool,
-    characters: str,
+    characters: str | None,
     length: str | None,
-    pattern: str,
+    pattern: str | None,
     fold_case: bool,
     merge_lookalikes: bool,
     alternatives: int,
@@ -100,7 +100,7 @@ def read(
         )
     if (alternatives or places) and not as_json:
         raise click.UsageError("--alternatives and --places go with --json. Received: no --json.")
-    searched = any((characters, length is not None, pattern, fold_case, merge_lookalikes))
+    searched = any((characters, length, pattern, fold_case, merge_lookalikes))
     decoding = _decoding(
         _constraint(characters, length, pattern, fold_case, merge_lookalikes) if searched else None,
         alternatives,
@@ -115,12 +115,16 @@ def read(
 
 
 def _constraint(
-    characters: str, length: str | None, pattern: str, fold_case: bool, merge_lookalikes: bool
+    characters: str | None,
+    length: str | None,
+    pattern: str | None,
+    fold_case: bool,
+    merge_lookalikes: bool,
 ) -> Constraint:
     from crnn_captcha.constraints import Constraint
     from crnn_captcha.metrics import LOOKALIKES
 
-    least, dash, most = ("0-" if length is None else length).partition("-")
+    least, dash, most = (length or "0-").partition("-")
     try:
         bounds = int(least), int(most if dash else least) if most or not dash else None
     except ValueError:
@@ -128,10 +132,10 @@ def _constraint(
             f"--length is a number of characters, or two: 6, or 4-8. Received: '{length}'."
         ) from None
     return Constraint(
-        characters,
+        characters or "",
         min_length=bounds[0],
         max_length=bounds[1],
-        pattern=pattern,
+        pattern=pattern or "",
         fold_case=fold_case,
         merge=tuple(LOOKALIKES) if merge_lookalikes else (),
     )

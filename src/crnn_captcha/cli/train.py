@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from crnn_captcha.cli import Some
+
 
 @click.command(short_help="Train a reader on labelled images.")
 @click.argument("data", required=False, type=click.Path(path_type=Path))
 @click.option("--out", required=True, metavar="RUN", type=click.Path(path_type=Path),
               help="Run folder: new, empty, or with --resume one to go on with.")  # fmt: skip
-@click.option("--synthetic", multiple=True, metavar="STYLE:COUNT",
+@click.option("--synthetic", multiple=True, type=Some(), metavar="STYLE:COUNT",
               help="Draw COUNT images of a style to learn from, others each epoch; may be given "
               "several times.")  # fmt: skip
 @click.option("--from", "source", metavar="BUNDLE_OR_RUN",
