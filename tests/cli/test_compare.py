@@ -57,6 +57,13 @@ def test_what_is_left_out_is_the_default(compared: dict[str, Any]) -> None:
     assert (compared["resume"], compared["settings"]) == (False, ())
 
 
+@pytest.mark.parametrize("minutes", ["nan", "inf", "0"])
+def test_minutes_are_a_number_above_0(minutes: str) -> None:
+    result = run("classic", "--data", "data.zip", "--minutes", minutes)
+    assert result.exit_code == 2
+    assert "Invalid value for '--minutes'" in result.stderr
+
+
 @pytest.mark.usefixtures("compared")
 def test_people_get_a_table_and_where_the_rest_is(tmp_path: Path) -> None:
     result = run("classic", "--data", "data.zip", "--minutes", "1", "--out", tmp_path)
@@ -119,7 +126,6 @@ def test_help_teaches() -> None:
             ["classic training.epochs=3"],
             "The minutes of the comparison decide about training.epochs.",
         ),
-        (["classic", "--minutes", "nan"], "The minutes of a training are more than 0."),
         (["classic"], "There is no data at 'data.zip'."),
     ],
 )
