@@ -106,6 +106,20 @@ def test_several_folders_are_searched_with_the_installed_fonts_if_asked_for(
         find_fonts(CHARACTERS, installed=False)
 
 
+def test_names_in_other_scripts_do_not_make_fonts_one(tmp_path: Path) -> None:
+    tt_lib = pytest.importorskip("fontTools.ttLib")
+    names = {"DejaVuSans.ttf": "\u5feb\u4e50\u4f53", "DejaVuSerif.ttf": "\u9ad8\u7aef\u9ed1"}
+    for file, name in names.items():
+        with tt_lib.TTFont(_dejavu(file)) as font:
+            font["name"].names = []
+            font["name"].setName(name, 1, 3, 1, 0x404)
+            font.save(tmp_path / file)
+    assert [font.family for font in find_fonts(CHARACTERS, tmp_path)] == [
+        "DejaVuSans",
+        "DejaVuSerif",
+    ]
+
+
 def test_a_web_font_draws_as_the_font_it_was_made_of(tmp_path: Path) -> None:
     tt_lib = pytest.importorskip("fontTools.ttLib")
     original = _dejavu("DejaVuSans.ttf")
@@ -129,6 +143,25 @@ def test_each_weight_of_a_variable_font_is_a_font(tmp_path: Path) -> None:
     assert all(font.variation in font.style for font in found)
     inks = {bytes(font.at(40).getmask("m")) for font in found}
     assert len(inks) == len(found)  # each draws in its own way
+
+
+def test_weights_may_have_names_in_any_script(tmp_path: Path) -> None:
+    tt_lib = pytest.importorskip("fontTools.ttLib")
+    source = next((p for p in fonts_module._package_files() if "[wght]" in p.name), None)
+    if source is None:
+        pytest.skip("no variable font is installed")
+    with tt_lib.TTFont(source) as font:
+        instances = font["fvar"].instances
+        for number, instance in enumerate(instances):
+            ids = instance.subfamilyNameID
+            records = [record for record in font["name"].names if record.nameID == ids]
+            for record in records:
+                font["name"].names.remove(record)
+            font["name"].setName(f"\u9ad4{number}", ids, 3, 1, 0x404)
+        font.save(tmp_path / "font.ttf")
+    found = find_fonts(CHARACTERS, tmp_path)
+    assert len(found) == len(instances)
+    assert len({bytes(font.at(40).getmask("m")) for font in found}) == len(found)
 
 
 def test_a_font_with_capitals_for_small_letters_cannot_tell_them_apart(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from crnn_captcha import glyphs as glyphs_module
-from crnn_captcha.fonts import Font
+from crnn_captcha.fonts import Font, find_fonts
 from crnn_captcha.glyphs import (
     EDGE,
     MASTER_PX,
@@ -44,6 +44,15 @@ def _ink(letter: Letter) -> NDArray[np.int64]:
     found = [np.flatnonzero(letter.mask.max(axis=axis) > 127) for axis in (1, 0)]
     rows, columns = found[0] + letter.top, found[1] + letter.left
     return np.array([rows[0], rows[-1], columns[0], columns[-1]])
+
+
+def test_what_a_font_lacks_does_not_count_for_its_size() -> None:
+    font = next((font for font in find_fonts(CHARACTERS) if font.family == "Lobster"), None)
+    if font is None:
+        pytest.skip("the font, whose box for what it lacks is high, isn't installed")
+    lacked = "\u6f22"
+    assert font.lacking(CHARACTERS + lacked) == lacked
+    assert glyph(font, "i", CHARACTERS + lacked).em_px == glyph(font, "i", CHARACTERS).em_px
 
 
 @pytest.mark.parametrize("character", ["i", "W", "g", "8"])
@@ -158,4 +167,5 @@ def test_a_font_that_hangs_below_the_line_is_drawn(monkeypatch: pytest.MonkeyPat
 
     font = Font("Low", "Regular", None)
     monkeypatch.setattr(Font, "at", lambda self, size_px: Low())
+    monkeypatch.setattr(Font, "lacking", lambda self, characters: "")
     assert glyphs_module._em_px(font, "low") == 100 * MASTER_PX * 2 // 25

@@ -75,7 +75,8 @@ def find_fonts(
 
     Installed are the fonts of font packages, Matplotlib's DejaVu fonts if it is installed, and
     the font that is built into Pillow. A font that lies in several places (or as .ttf and .woff)
-    counts once. Each named weight and width of a variable font is a font.
+    counts once: fonts are told apart by their names. Each named weight and width of a variable font
+    is a font.
 
     A text can't be read where two of its characters look the same. So a font that has capitals for
     small letters is left out if both can stand in a label.
@@ -174,6 +175,8 @@ def _font_files(paths: Iterable[Path]) -> list[Path]:
 def _identify(path: Path | None) -> Font:
     family, style = _open(path, PROBE_SIZE_PX, "").getname()
     stem = path.stem if path else "built-in"
+    if family and "?" in family:  # so FreeType says what isn't ASCII: others may have it, too
+        family = stem
     return Font(family or stem, style or stem, path)
 
 
@@ -184,12 +187,12 @@ def _variants(font: Font) -> list[Font]:
     except (OSError, NotImplementedError):  # not variable, or a FreeType that can't vary
         return [font]
     italic = "Italic " if "italic" in font.style.lower() else ""
-    known = [name.decode("ascii", "ignore") for name in names]
-    return [
-        replace(font, style=name if "Italic" in name else italic + name, variation=name)
-        for name in known
-        if name
-    ] or [font]
+    variants = []
+    for number, name in enumerate(names):
+        shown = name.decode("ascii", "ignore").strip() or str(number)
+        style = shown if "Italic" in shown else italic + shown
+        variants.append(replace(font, style=style, variation=name.decode("latin-1")))
+    return variants or [font]
 
 
 @lru_cache(maxsize=512)
@@ -204,7 +207,7 @@ def _open(path: Path | None, size_px: int, variation: str) -> ImageFont.FreeType
     basic = ImageFont.Layout.BASIC
     font = ImageFont.FreeTypeFont(os.fspath(path), size_px, layout_engine=basic)
     if variation:
-        font.set_variation_by_name(variation)
+        font.set_variation_by_name(variation.encode("latin-1"))  # bytes, as the file has them
     return font
 
 

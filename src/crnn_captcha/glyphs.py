@@ -223,7 +223,9 @@ def _depth(inside: Mask) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=KEPT_FIELDS)
 def _em_px(font: Font, charset: str) -> int:
-    """The size at which the tallest character is `MASTER_PX`, oversampled."""
-    _, top, _, bottom = font.at(PROBE_SIZE_PX).getbbox(charset, anchor="ls")
+    """The size at which the tallest character that the font has is `MASTER_PX`, oversampled."""
+    lacking = font.lacking(charset)
+    has = "".join(character for character in charset if character not in lacking)
+    _, top, _, bottom = font.at(PROBE_SIZE_PX).getbbox(has, anchor="ls")
     rise = max(-top, (bottom - top) / 2, 1)  # some fonts hang their letters below the line
     return min(MAX_EM_PX, max(1, round(PROBE_SIZE_PX * MASTER_PX * OVERSAMPLING / rise)))

@@ -16,7 +16,7 @@ from crnn_captcha.charset import Charset
 from crnn_captcha.errors import CharsetError, ConfigError
 
 DEFAULT_CHARSET = Charset("0123456789abcdefghijklmnopqrstuvwxyz")
-MAX_LENGTH = 32  # longer labels would leave the limits on image and file name sizes
+MAX_LENGTH = 32  # characters: labels stand in file names, and make images wide
 NOT_IN_FILE_NAMES = '/\\:*?"<>|. '
 LETTER_HEIGHTS_PX = (6, 400)  # least and most
 OWN = ""  # the generator of this package
@@ -64,7 +64,7 @@ class Range:
         return float(random.triangular(self.low, self.mode, self.high))
 
     def whole(self, random: np.random.Generator) -> int:
-        """A whole number of the range, its ends as likely as the others."""
+        """A whole number of the range; without a mode, its ends are as likely as the others."""
         if self.mode is None:
             return int(random.integers(round(self.low), round(self.high), endpoint=True))
         return round(self.draw(random))
