@@ -19,9 +19,11 @@ def picture(turned: int = 0) -> Image.Image:
     return Image.fromarray(levels).rotate(turned)
 
 
-def saved(file_format: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    picture().save(file, file_format, **options)
+def saved(file_format: str, *, transparent: bool = False, **options: Any) -> bytes:
+    file, image = io.BytesIO(), picture()
+    if transparent:
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    image.save(file, file_format, **options)
     return file.getvalue()
 
 
@@ -40,6 +42,10 @@ FILES = {
     "webp-animated-lossless": (
         saved("WEBP", lossless=True, **MORE),
         Container("WebP", 3, False, 0),
+    ),
+    "webp-animated-transparent": (
+        saved("WEBP", transparent=True, lossless=False, **MORE),
+        Container("WebP", 3, True, 0),
     ),
     "gif": (saved("GIF"), Container("GIF", 1, True, 0)),
     "gif-animated": (saved("GIF", **MORE), Container("GIF", 3, True, 0)),

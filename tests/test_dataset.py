@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -239,6 +240,13 @@ def test_empty_split_is_refused_with_what_there_is(tmp_path: Path) -> None:
     assert len(dataset.samples("test")) == 3
     with pytest.raises(DatasetError, match=r"no images in the split 'train'. It has: 3 test"):
         dataset.samples("train")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_what_is_neither_file_nor_folder_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DatasetError, match=r"Received: '.*pipe', which is neither"):
+        open_dataset(tmp_path / "pipe")
 
 
 def test_images_beside_the_split_folders_are_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from crnn_captcha.images import image_format
+from crnn_captcha.images import behind_gif_blocks, gif_colour_table_bytes, image_format
 
 SUFFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -105,31 +105,24 @@ def _walk_webp(data: bytes) -> _Walked:
         if kind == b"ANMF":
             frames += 1
             (kind,) = struct.unpack_from("<4s", data, offset + 8 + 16)  # of the frame's pixels
-        loses |= kind == b"VP8 "
+        loses |= kind in {b"VP8 ", b"ALPH"}  # the latter: of lossy pixels that are transparent
         offset += 8 + length + length % 2
     return _Walked(end, max(1, frames), loses)
 
 
 def _walk_gif(data: bytes) -> _Walked:
-    offset, frames = 13 + _gif_colours(data[10]), 0
+    offset, frames = 13 + gif_colour_table_bytes(data[10]), 0
     try:
         while data[offset] != 0x3B:  # the trailer
             if data[offset] == 0x2C:
                 frames += 1
-                offset += 11 + _gif_colours(data[offset + 9])
+                offset += 11 + gif_colour_table_bytes(data[offset + 9])
             else:
                 offset += 2
-            while length := data[offset]:
-                offset += 1 + length
-            offset += 1
+            offset = behind_gif_blocks(data, offset)
     except IndexError:  # without a trailer, which decoders don't mind
         offset = len(data)
     return _Walked(offset + 1, max(1, frames), loses=True)
-
-
-def _gif_colours(flags: int) -> int:
-    """Bytes of a colour table."""
-    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 _WALKS: Mapping[str, Callable[[bytes], _Walked]] = MappingProxyType(

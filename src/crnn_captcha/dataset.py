@@ -157,6 +157,8 @@ def open_dataset(
         raise DatasetError(
             f"There is no data at '{given}'. {LAYOUTS}; crnn-captcha generate draws some."
         )
+    if not given.is_dir() and not given.is_file():
+        raise DatasetError(f"{LAYOUTS}. Received: '{given}', which is neither file nor folder.")
     if given.is_dir():
         source = FolderSource(given.absolute())
         names = source.names()

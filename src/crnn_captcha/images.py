@@ -231,20 +231,26 @@ def _jpeg_first_frame(data: bytes) -> bytes:
 
 
 def _gif_first_frame(data: bytes) -> bytes:
-    offset = 13 + _gif_colour_table_bytes(data[10])
+    offset = 13 + gif_colour_table_bytes(data[10])
     while data[offset] == 0x21:  # extensions
-        offset = _behind_gif_blocks(data, offset + 2)
+        offset = behind_gif_blocks(data, offset + 2)
     if data[offset] != 0x2C:
         raise _damaged("GIF", "has no frame")
-    offset += 10 + _gif_colour_table_bytes(data[offset + 9])
-    return data[: _behind_gif_blocks(data, offset + 1)] + b";"
+    offset += 10 + gif_colour_table_bytes(data[offset + 9])
+    return data[: behind_gif_blocks(data, offset + 1)] + b";"
 
 
-def _gif_colour_table_bytes(flags: int) -> int:
+def gif_colour_table_bytes(flags: int) -> int:
+    """Bytes of the colour table that the flags of a GIF or of a frame in it speak of."""
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _behind_gif_blocks(data: bytes, offset: int) -> int:
+def behind_gif_blocks(data: bytes, offset: int) -> int:
+    """Where the blocks of a GIF that begin at `offset` end.
+
+    Raises:
+        IndexError: if the file is cut short within them.
+    """
     while length := data[offset]:
         offset += 1 + length
     return offset + 1

@@ -1,7 +1,7 @@
 """Files, folders and zips -> the images in them, labelled or not, one after the other.
 
 Zips and folders are as safe to read as in a data set: `sources` says what is refused. But here
-names are found as they are asked for, and only those of one folder at a time are in memory.
+names of a folder are found as they are asked for, and only those of one are in memory at a time.
 """
 
 from __future__ import annotations
@@ -50,43 +50,10 @@ def listed_images(paths: Iterable[str]) -> Iterator[ListedImage]:
     """
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
-            found = Walk(Path(path)).walk()
+            found = FolderSource(Path(path)).walk()
             yield from (ListedImage(os.path.join(path, name)) for name in found)  # noqa: PTH118
         elif path.lower().endswith(".zip"):
             archive = ZipSource(Path(path).absolute())
             yield from (ListedImage(f"{path}/{name}", archive, name) for name in archive.names())
         else:
             yield ListedImage(path)
-
-
-class Walk(FolderSource):
-    """A folder whose images are listed as they are asked for: there may be millions."""
-
-    def walk(self) -> Iterator[str]:
-        """Relative to the folder: its own images by name, then those of each folder in it.
-
-        Raises:
-            DatasetError: if a folder can't be listed, or has links or special files in it.
-        """
-        waiting = [""]
-        while waiting:
-            inside = waiting.pop()
-            images, folders = self._entries(inside)
-            yield from (f"{inside}{name}" for name in images)
-            waiting += [f"{inside}{name}/" for name in reversed(folders)]
-
-    def _entries(self, inside: str) -> tuple[list[str], list[str]]:
-        """Images and folders in a folder, each sorted, without what is hidden."""
-        images, folders = [], []
-        try:
-            with os.scandir(self.root / inside) as entries:
-                for entry in entries:
-                    if entry.name.startswith(".") or entry.name == "__MACOSX":
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.name)
-                    elif self._is_ordinary_image(entry):
-                        images.append(entry.name)
-        except OSError as error:
-            raise DatasetError(f"'{self.root / inside}' can't be listed: {error}.") from error
-        return sorted(images), sorted(folders)

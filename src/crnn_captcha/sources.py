@@ -14,7 +14,7 @@ import struct
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,21 +84,35 @@ class FolderSource:
         Raises:
             DatasetError: if a folder can't be listed, or has links or special files in it.
         """
-        found = []
-        waiting = [self.root]
+        return sorted(self.walk())
+
+    def walk(self) -> Iterator[str]:
+        """As `names`, but listed as they are asked for: there may be millions.
+
+        Its own images by name, then those of each folder in it.
+        """
+        waiting = [""]
         while waiting:
-            try:
-                with os.scandir(waiting.pop()) as entries:
-                    for entry in entries:
-                        if _is_clutter(entry.name):
-                            continue
-                        if entry.is_dir(follow_symlinks=False):
-                            waiting.append(Path(entry.path))
-                        elif self._is_ordinary_image(entry):
-                            found.append(Path(entry.path).relative_to(self.root).as_posix())
-            except OSError as error:
-                raise DatasetError(f"'{self.root}' can't be listed: {error}.") from error
-        return sorted(found)
+            inside = waiting.pop()
+            images, folders = self._entries(inside)
+            yield from (f"{inside}{name}" for name in images)
+            waiting += [f"{inside}{name}/" for name in reversed(folders)]
+
+    def _entries(self, inside: str) -> tuple[list[str], list[str]]:
+        """Images and folders in a folder, each sorted, without what is hidden."""
+        images, folders = [], []
+        try:
+            with os.scandir(self.root / inside) as entries:
+                for entry in entries:
+                    if _is_clutter(entry.name):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.name)
+                    elif self._is_ordinary_image(entry):
+                        images.append(entry.name)
+        except OSError as error:
+            raise DatasetError(f"'{self.root / inside}' can't be listed: {error}.") from error
+        return sorted(images), sorted(folders)
 
     def _is_ordinary_image(self, entry: os.DirEntry[str]) -> bool:
         linked_folder = entry.is_symlink() and entry.is_dir()
