@@ -248,6 +248,11 @@ CASES = [
         {"empty_split": [": train", ": validation"]},
         id="empty splits, whose characters aren't missed",
     ),
+    pytest.param(
+        facts_of(train=["ab"] * 5, validation=NO_LABELS, test=NO_LABELS),
+        {"no_validation": [": 5 in train"], "empty_split": [": test"]},
+        id="nothing to validate with",
+    ),
 ]
 
 

@@ -42,7 +42,11 @@ def save(path: Path, image: NDArray[np.uint8]) -> None:
 
 def test_a_diagnosis_of_files(diagnosis: Diagnosis) -> None:
     assert diagnosis.images == {"train": 6, "validation": 0, "test": 1}
-    assert [finding.kind for finding in diagnosis.spoiling] == ["unreadable", "near_overlap"]
+    assert [finding.kind for finding in diagnosis.spoiling] == [
+        "unreadable",
+        "near_overlap",
+        "no_validation",
+    ]
     assert diagnosis.formats == {"PNG": 5, "JPEG": 1}
     assert diagnosis.characters["test"] == {"a": 2, "b": 2}
     assert diagnosis.lengths["train"] == {2: 3, 4: 2, 8: 1}
@@ -79,16 +83,16 @@ def test_a_diagnosis_as_plain_values(diagnosis: Diagnosis) -> None:
 
 def test_a_summary_says_what_follows(diagnosis: Diagnosis, tmp_path: Path) -> None:
     assert diagnosis.summary == (
-        "Not fit for training yet: 2 sorts of problems. Mend that, then check again."
+        "Not fit for training yet: 3 sorts of problems. Mend that, then check again."
     )
 
 
 @pytest.mark.parametrize(
     ("names", "summary"),
     [
-        pytest.param(["train/a-1.png"], "1 sort of problem.", id="one problem"),
+        pytest.param(["train/a-1.png"], "2 sorts of problems.", id="problems"),
         pytest.param(["validation/ab-1.png"], "Fit for training.", id="training"),
-        pytest.param([], "Too few images for training", id="nothing to validate with"),
+        pytest.param([], "1 sort of problem.", id="nothing to validate with"),
         pytest.param(None, "Fit for evaluation.", id="evaluation"),
     ],
 )

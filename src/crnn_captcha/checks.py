@@ -208,9 +208,16 @@ def unbalanced_length(facts: Facts) -> Iterator[Evidence]:
         yield Evidence((), f"{length} {'character' if length == 1 else 'characters'} ({detail})")
 
 
+def no_validation(facts: Facts) -> Iterator[Evidence]:
+    """Images to train on, and none that could choose the epoch."""
+    if facts.samples["train"] and not facts.samples["validation"]:
+        yield Evidence((), f"{len(facts.samples['train'])} in train")
+
+
 def empty_split(facts: Facts) -> Iterator[Evidence]:
-    """Splits without images."""
-    yield from (Evidence((), split) for split in SPLITS if not facts.samples[split])
+    """Splits without images, but for what `no_validation` finds."""
+    found = {"validation"} if facts.samples["train"] else set()
+    yield from (Evidence((), s) for s in SPLITS if s not in found and not facts.samples[s])
 
 
 def _unseen(counts: Mapping[Split, Mapping[Value, int]]) -> Iterator[tuple[Value, str]]:

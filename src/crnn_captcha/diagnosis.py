@@ -82,6 +82,12 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "unseen_character": Check(
             "characters that train lacks", True, _MORE, checks.unseen_character
         ),
+        "no_validation": Check(
+            "images to train on, and none to validate with",
+            True,
+            "Add images: a tenth of those to train on is set aside, or a folder validation/ is.",
+            checks.no_validation,
+        ),
         "near_conflict": Check(
             "images that look the same and have different labels",
             False,
@@ -232,8 +238,6 @@ class Diagnosis:
             return f"Not fit for training yet: {sorts}. Mend that, then check again."
         if not self.images["train"]:
             return "Fit for evaluation."
-        if not self.images["validation"]:
-            return "Too few images for training: there are none to validate with. Add some."
         return "Fit for training."
 
     def to_dict(self) -> dict[str, Any]:

@@ -130,13 +130,14 @@ def test_test_data_alone_is_fit_for_evaluation(tmp_path: Path, draw_image: DrawI
     assert result.output.endswith(f"Fit for evaluation.\nNext: crnn-captcha evaluate {tmp_path}\n")
 
 
-def test_without_images_to_validate_with_no_training_is_named(
+def test_images_to_train_on_need_some_to_validate_with(
     tmp_path: Path, draw_image: DrawImage
 ) -> None:
     save(tmp_path / "train/ab-0.png", draw_image("ab", 1))
     result = run(tmp_path)
-    assert result.exit_code == 0
-    assert result.output.endswith("there are none to validate with. Add some.\n")
+    assert result.exit_code == 1
+    assert "images to train on, and none to validate with (1)\n  1 in train\n" in result.output
+    assert "Next: " not in result.output
 
 
 def test_what_was_found_is_not_lost_with_the_report(

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from crnn_captcha.cli import Real, Some
+from crnn_captcha.cli import Real, Some, SomePath
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.diagnosis import Diagnosis, Finding, Spread, diagnose
 from crnn_captcha.inspection import inspect
@@ -21,7 +21,7 @@ AUDIT = Path("runs") / "labels"
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=SomePath())
 @click.option(
     "--time-steps",
     type=click.IntRange(min=1),
@@ -30,7 +30,7 @@ AUDIT = Path("runs") / "labels"
     metavar="N",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--report", metavar="DIR", type=click.Path(path_type=Path),
+@click.option("--report", metavar="DIR", type=SomePath(),
               help="Write a page with pictures of what was found, and figures, into DIR; with "
               f"--labels, trainings too (left out: {AUDIT}).")  # fmt: skip
 @click.option("--labels", is_flag=True, help="Look for wrong labels instead, by short trainings.")
@@ -140,10 +140,10 @@ def _report(path: str, diagnosis: Diagnosis) -> Iterator[str]:
     yield diagnosis.summary
     if diagnosis.spoiling:
         return
-    if not diagnosis.images["train"]:
-        yield f"Next: crnn-captcha evaluate {path}"
-    elif diagnosis.images["validation"]:
+    if diagnosis.images["train"]:
         yield f"Next: crnn-captcha train {path} --out RUN"
+    else:
+        yield f"Next: crnn-captcha evaluate {path}"
 
 
 def _finding(finding: Finding) -> Iterator[str]:
