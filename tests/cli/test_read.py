@@ -50,6 +50,15 @@ def test_a_line_for_each_image_in_the_order_given(bundle_path: Path, save: Save)
         assert 0.5 < float(confidence) <= 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such file names")
+def test_a_line_stays_one_with_three_columns(bundle_path: Path, save: Save) -> None:
+    path = save("tab\there\nand a line.png", "cab")
+    result = run(path, "--model", str(bundle_path))
+    (line,) = result.stdout.splitlines()
+    shown = path.replace("\t", r"\t").replace("\n", r"\n")
+    assert line.split("\t")[:2] == [shown, "cab"]
+
+
 def test_json_gives_an_object_a_line(bundle_path: Path, save: Save) -> None:
     paths = [save("cab.png", "cab"), save("b.png", "b")]
     result = run("--json", *paths, "--model", str(bundle_path))
@@ -363,6 +372,8 @@ def test_json_says_more_where_asked(bundle_path: Path, save: Save) -> None:
         (["--length", ""], "Invalid value for '--length': is empty."),
         (["--characters", ""], "Invalid value for '--characters': is empty."),
         (["--pattern", ""], "Invalid value for '--pattern': is empty."),
+        (["--model", ""], "Invalid value for '--model': is empty."),
+        (["--out", ""], "Invalid value for '--out': is empty."),
         (["--alternatives", "2"], "--alternatives and --places go with --json."),
         (["--places"], "--alternatives and --places go with --json."),
     ],

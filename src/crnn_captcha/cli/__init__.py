@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import click
+
+EMPTY = "is empty. Say what, or leave it out."
 
 
 class Some(click.types.StringParamType):
@@ -13,8 +17,29 @@ class Some(click.types.StringParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The text that was given."""
-        text = str(super().convert(value, param, ctx))
-        return text or self.fail("is empty. Leave the option out, or say what.", param, ctx)
+        return str(super().convert(value, param, ctx)) or self.fail(EMPTY, param, ctx)
+
+
+class SomePath(click.Path):
+    """A path that isn't empty: `Path("")` would be the folder in which the command runs.
+
+    Args:
+        dir_okay: whether it may be a folder that is there.
+    """
+
+    def __init__(self, *, dir_okay: bool = True) -> None:
+        super().__init__(dir_okay=dir_okay, path_type=Path)
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Path:
+        """The path that was given."""
+        if not os.fspath(value):
+            self.fail(EMPTY, param, ctx)
+        return Path(os.fsdecode(super().convert(value, param, ctx)))
 
 
 class Real(click.FloatRange):

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import click
 
-from crnn_captcha.cli import Real
+from crnn_captcha.cli import Real, SomePath
 
 OUT = Path("runs") / "comparison"
 
 
 @click.command(short_help="Train several configurations side by side.")
 @click.argument("variants", nargs=-1, required=True, metavar="PRESET...")
-@click.option("--data", required=True, type=click.Path(path_type=Path),
+@click.option("--data", required=True, type=SomePath(),
               help="A zip, a folder or a CSV, as `train` takes it.")  # fmt: skip
 @click.option("--minutes", required=True, type=Real(0, min_open=True),
               help="Train each for about so many minutes.")  # fmt: skip
-@click.option("--out", default=OUT, show_default=True, type=click.Path(path_type=Path),
+@click.option("--out", default=OUT, show_default=True, type=SomePath(),
               help="Folder of runs and table: new, or one to go on with by --resume.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on: what is done isn't trained again.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE",

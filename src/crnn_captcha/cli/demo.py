@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from crnn_captcha.cli import SomePath
+
 EXAMPLES = Path(__file__).parent.parent / "examples"  # drawn by the package's own generator
 MARKS = {True: "✓", False: "✗"}
 PLAIN_MARKS = {True: "right", False: "WRONG"}  # for a terminal that can't show them
@@ -16,7 +18,7 @@ PLAIN_MARKS = {True: "right", False: "WRONG"}  # for a terminal that can't show 
 @click.option(
     "--out",
     metavar="FILE.png",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=SomePath(dir_okay=False),
     default="showcase.png",
     show_default=True,
     help="Where to write the picture.",

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crnn_captcha.cli import Some, SomePath
+
 if TYPE_CHECKING:
     from crnn_captcha.dataset import Split
 
 
 @click.command(short_help="Measure how well a model reads.")
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=SomePath())
 @click.option(
     "--model",
+    type=Some(),
     metavar="M",
     help="Bundle, run folder, or the name of a bundle in the package; left out: standard.",
 )
@@ -30,14 +33,14 @@ if TYPE_CHECKING:
 @click.option(
     "--report",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=SomePath(),
     help="Write figures, tables and a page with examples into DIR.",
 )
 @click.option(
     "--corrections",
     "corrections_file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=SomePath(),
     help="Also measure by corrected labels, beside the raw ones.",
 )
 def evaluate(

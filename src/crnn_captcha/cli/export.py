@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from crnn_captcha.cli import SomePath
+
 
 @click.command(short_help="Write a run's best model as one file.")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", required=True, metavar="FILE.onnx", type=click.Path(path_type=Path),
+@click.argument("run", type=SomePath())
+@click.option("--out", required=True, metavar="FILE.onnx", type=SomePath(),
               help="The bundle to write.")  # fmt: skip
-@click.option("--data", type=click.Path(path_type=Path),
+@click.option("--data", type=SomePath(),
               help="Where the run's data lie now, if they were moved since.")  # fmt: skip
 @click.option("--int8", is_flag=True,
               help="Compute in 8 bits where texts stay the same.")  # fmt: skip

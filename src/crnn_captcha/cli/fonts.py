@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crnn_captcha.cli import Real
+from crnn_captcha.cli import Real, SomePath
 
 if TYPE_CHECKING:
     from crnn_captcha.recovery import Recovery
@@ -19,9 +19,9 @@ VALIDATION_FRACTION = 0.1  # what a training cuts out, unless it is told otherwi
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=SomePath())
 @click.option("--out", default=Path("runs", "fonts"), show_default=True, metavar="DIR",
-              type=click.Path(path_type=Path), help="An empty or a new folder.")  # fmt: skip
+              type=SomePath(), help="An empty or a new folder.")  # fmt: skip
 @click.option("--validation-fraction", default=VALIDATION_FRACTION, show_default=True,
               type=Real(0, 1, min_open=True, max_open=True),
               help="Of train, cut out before: as data.validation_fraction of the training that "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crnn_captcha.cli import Some
+from crnn_captcha.cli import Some, SomePath
 
 if TYPE_CHECKING:
     from crnn_captcha.fonts import Font
@@ -21,7 +21,7 @@ MORE_FONTS = 'More fonts make a better data set: pip install "crnn-captcha[gener
 
 
 @click.command()
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=SomePath())
 @click.option("--count", required=True, type=click.IntRange(min=1), help="How many images.")
 @click.option(
     "--seed",

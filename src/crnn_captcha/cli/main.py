@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "export": "Write a run's best model as one file.",
     }
 )  # in the order that a newcomer needs them; each is cli/NAME.py
+NAME = "crnn-captcha"
 STOPPED = 1  # by Ctrl-C: done in part
 
 
@@ -47,7 +48,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:  # here, as click itself would say "Aborted!" and exit with 1
-            click.echo("crnn-captcha: stopped.", err=True)
+            _say("stopped.")
             ctx.exit(STOPPED)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -56,7 +57,7 @@ class _Commands(click.Group):
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="crnn-captcha", prog_name="crnn-captcha")
+@click.version_option(package_name="crnn-captcha", prog_name=NAME)
 def cli() -> None:
     """Learns to read text CAPTCHAs from labelled examples, and measures how well it reads.
 
@@ -70,10 +71,19 @@ def cli() -> None:
 def main() -> None:
     """Runs the command line; every error that is raised on purpose becomes one line, exit 2."""
     try:
-        cli()
+        sys.exit(cli(prog_name=NAME, standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else NAME
+        _say(f"{error.format_message()} See {command} --help.")
     except (CrnnCaptchaError, OSError) as error:
-        click.echo(f"crnn-captcha: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
+        _say(str(error))
+    sys.exit(2)
+
+
+def _say(message: str) -> None:
+    click.echo(f"{NAME}: {' '.join(message.split())}", err=True)
 
 
 def run() -> NoReturn:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crnn_captcha.cli import Real, Some
+from crnn_captcha.cli import Real, Some, SomePath
 
 if TYPE_CHECKING:
     from crnn_captcha.constraints import Constraint
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 UNCERTAIN = "?"
+ESCAPES = str.maketrans({"\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
 @click.command(short_help="Read images.")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--model", metavar="M",
+@click.option("--model", type=Some(), metavar="M",
               help="Bundle, run folder, or the name of a bundle in the package, such as small; "
               "left out: standard.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
@@ -41,7 +42,7 @@ UNCERTAIN = "?"
               help="Mark readings whose confidence is below P, 0 to 1.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), metavar="N",
               help="Compute on N threads; left out, on all cores.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+@click.option("--out", type=SomePath(dir_okay=False), metavar="FILE",
               help="Write a row per image into a .csv, .jsonl or .parquet.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with FILE where it stopped, if it is there.")
 def read(
@@ -63,7 +64,8 @@ def read(
     """Reads each IMAGE and prints its path, text and confidence, tab between them.
 
     IMAGE is a PNG, JPEG, BMP, WebP or GIF file, or - for one on standard input. One that can't
-    be read is named on standard error, the others are still read, and the exit code is 1.
+    be read is named on standard error, the others are still read, and the exit code is 1. Tabs and
+    line breaks in a path are printed as \\t, \\n and \\r.
 
     A confidence is the probability that the whole text is right. It is calibrated: of many
     readings at 0.9, about nine in ten are right, on images like those that the model was trained
@@ -227,7 +229,7 @@ def _sources(images: tuple[str, ...]) -> list[str | bytes]:
 
 def _text_line(path: str, reading: Reading, certain: bool | None) -> str:
     mark = "" if certain is None else "\t" if certain else f"\t{UNCERTAIN}"
-    return f"{path}\t{reading.text}\t{reading.confidence:.4f}{mark}"
+    return f"{path.translate(ESCAPES)}\t{reading.text}\t{reading.confidence:.4f}{mark}"
 
 
 def _json_line(path: str, reading: Reading, certain: bool | None) -> str:

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from crnn_captcha.cli import Some
+from crnn_captcha.cli import Some, SomePath
 
 
 @click.command(short_help="Train a reader on labelled images.")
-@click.argument("data", required=False, type=click.Path(path_type=Path))
-@click.option("--out", required=True, metavar="RUN", type=click.Path(path_type=Path),
+@click.argument("data", required=False, type=SomePath())
+@click.option("--out", required=True, metavar="RUN", type=SomePath(),
               help="Run folder: new, empty, or with --resume one to go on with.")  # fmt: skip
 @click.option("--synthetic", multiple=True, type=Some(), metavar="STYLE:COUNT",
               help="Draw COUNT images of a style to learn from, others each epoch; may be given "
               "several times.")  # fmt: skip
-@click.option("--from", "source", metavar="BUNDLE_OR_RUN",
+@click.option("--from", "source", type=Some(), metavar="BUNDLE_OR_RUN",
               help="Start from a trained model: a bundle, a run folder, or the name of a bundle "
               "in the package, such as medium.")  # fmt: skip
 @click.option("--preset",
@@ -27,7 +27,7 @@ from crnn_captcha.cli import Some
 @click.option("--resume", is_flag=True, help="Go on from the run's newest checkpoint.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE",
               help="Set any value of the configuration; may be given several times.")  # fmt: skip
-@click.option("--corrections", metavar="FILE", type=click.Path(path_type=Path),
+@click.option("--corrections", metavar="FILE", type=SomePath(),
               help="Corrections of labels, as the page of `check --labels` saves.")  # fmt: skip
 @click.option("--skip-broken", is_flag=True, help="Leave out images that can't be read.")
 @click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard into the run.")
