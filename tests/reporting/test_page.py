@@ -129,10 +129,12 @@ def test_a_report_without_a_readable_image(tmp_path: Path) -> None:
     assert not (tmp_path / "showcase.png").exists()
 
 
-def test_a_showcase_of_before_does_not_stay(tmp_path: Path) -> None:
+def test_pictures_of_before_do_not_stay(tmp_path: Path) -> None:
     write(tmp_path, *MIXED)
+    (tmp_path / "curves.png").write_bytes(b"of a training")
     write(tmp_path, MIXED[2])
     assert not (tmp_path / "showcase.png").exists()
+    assert not (tmp_path / "curves.png").exists()
 
 
 def test_examples_are_spread_over_the_split() -> None:

@@ -98,7 +98,8 @@ def write_report(
             for outcome in spread([o for o in outcomes if not o.broken], count)
         ]
 
-    (directory / "showcase.png").unlink(missing_ok=True)  # of a report before
+    for name in {"curves", "showcase"} - pictures.keys():  # of a report before
+        (directory / f"{name}.png").unlink(missing_ok=True)
     if shown := entries(result.outcomes, SHOWCASE):
         picture = draw_showcase([entry for _, entry in shown], title=printable(title))
         write_bytes(directory / "showcase.png", png(picture))
