@@ -231,9 +231,10 @@ class Batches(BatchStream):
         if self.letters and self.seed is not None:
             random = np.random.default_rng([self.seed, epoch, index])
             for i in np.flatnonzero(random.random(len(images)) < self.letters.share):
-                source, second = self._labelled(int(positions[i])), None
+                source, second = _labelled(images[i], labels[i]), None
                 if self.letters.mix:
-                    second = self._labelled(int(random.integers(len(self.samples))))
+                    other = int(random.integers(len(self.samples)))
+                    second = _labelled(self.image(other), self._labels[other])
                 anew = set_anew(source, random, self.letters, second)
                 width = self.pipeline.padded_width(len(anew.image))
                 if len(anew.image) <= width:
@@ -257,9 +258,9 @@ class Batches(BatchStream):
         """Pads drawn images to at least `width` pixels, for the time steps that labels need."""
         self.drawn_width = width
 
-    def _labelled(self, position: int) -> LabelledImage:
-        label = self._labels[position]
-        return LabelledImage(self.image(position), label[label != BLANK])
+
+def _labelled(image: Image, label: NDArray[np.int32]) -> LabelledImage:
+    return LabelledImage(image, label[label != BLANK])
 
 
 def _in_pools(

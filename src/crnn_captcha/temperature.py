@@ -112,8 +112,7 @@ class _Group:
 
     def confidences(self, temperature: float) -> NDArray[np.float64]:
         """Posterior probability of each text at a temperature, float64 (batch,)."""
-        scaled = np.asarray(self.logits / np.float32(temperature), np.float32)
-        likelihoods = ctc_log_likelihood(log_softmax(scaled), self.texts)
+        likelihoods = ctc_log_likelihood(log_softmax(self.logits, temperature), self.texts)
         return np.minimum(1.0, np.exp(likelihoods))
 
 

@@ -93,6 +93,24 @@ def test_memory_is_shared_out_by_size(captchas: Path, tiny_config: MakeConfig) -
     assert limits[0] / limits[1] == pytest.approx(sizes[0] / sizes[1], rel=0.01)
 
 
+def test_processes_keep_no_images(captchas: Path, tiny_config: MakeConfig) -> None:
+    config = tiny_config("data.processes=true")
+    prepared = prepare(open_dataset(captchas), config, skip_broken=False, progress=False)
+    assert prepared.learning._cache.limit == 0
+    assert prepared.validation._cache.limit > 0
+
+
+def test_validation_images_are_padded_as_for_reading(
+    captchas: Path, tiny_config: MakeConfig
+) -> None:
+    config = tiny_config("data.like_widths=false")
+    prepared = prepare(open_dataset(captchas), config, skip_broken=False, progress=False)
+    validation = prepared.validation
+    for index, positions in enumerate(validation.order(0)):
+        width = validation.make(0, index)[0].shape[1]
+        assert {len(validation.image(int(position))) for position in positions} == {width}
+
+
 def test_a_given_charset_counts(captchas: Path, tiny_config: MakeConfig) -> None:
     config = tiny_config("data.charset=zab10")
     prepared = prepare(open_dataset(captchas), config, skip_broken=False, progress=False)

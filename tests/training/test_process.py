@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -28,6 +30,24 @@ def light_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     yield
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@contextlib.contextmanager
+def told_soon(number: signal.Signals) -> Iterator[None]:
+    """Sends this process a signal within the block, which has to end long before `WAIT_S`."""
+
+    def tell() -> None:
+        while not multiprocessing.active_children():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=tell)
+    start = time.monotonic()
+    thread.start()
+    yield
+    thread.join()
+    assert time.monotonic() - start < WAIT_S / 2
 
 
 @pytest.mark.usefixtures("light_processes")
@@ -63,16 +83,16 @@ def test_ctrl_c_is_not_for_the_process_that_waits() -> None:
 @pytest.mark.usefixtures("light_processes")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM for a handler")
 def test_sigterm_is_passed_on() -> None:
-    def terminate() -> None:
-        while not multiprocessing.active_children():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=terminate)
-    thread.start()
-    with pytest.raises(RunError, match="process of a training died"):  # a training would stop
+    with told_soon(signal.SIGTERM), pytest.raises(KeyboardInterrupt):  # a training would stop
         in_own_process(time.sleep, WAIT_S)
-    thread.join()
+
+
+@pytest.mark.usefixtures("light_processes")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows can't send Ctrl-C to one process")
+def test_ctrl_c_ends_a_process_that_still_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_listen", partial(time.sleep, WAIT_S))
+    with told_soon(signal.SIGINT), pytest.raises(KeyboardInterrupt):
+        in_own_process(os.getpid)
 
 
 def test_ctrl_c_is_for_the_process_that_trains() -> None:

@@ -44,6 +44,19 @@ def test_an_epoch_is_measured_by_its_steps_and_its_validation(
     assert epoch_seconds(captchas, config) == pytest.approx(2 * steps + 3 * validations)
 
 
+def test_the_running_mean_takes_its_time(
+    captchas: Path, quick_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "_timed", lambda networks, prepared: 7.0)
+    clock = accumulate([0, 100, 0, 8, 0, 9])  # the first traces, and a later one may be disturbed
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    config = quick_config("optimizer.ema_decay=0.9")
+    steps = len(prepare(open_dataset(captchas), config, skip_broken=False, progress=False).learning)
+    batches = min(steps, timing.MEASURED_BATCHES)
+    expected = 7 + 8 / timing.MEASURED_MEAN * batches
+    assert epoch_seconds(captchas, config) == pytest.approx(expected)
+
+
 def test_a_label_that_is_too_long_is_refused_as_by_a_training(
     captchas: Path, quick_config: MakeConfig, tmp_path: Path
 ) -> None:

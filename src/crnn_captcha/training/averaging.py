@@ -6,11 +6,12 @@ weights ─ every tenth step ─ running mean ─ its normalisations measured an
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
@@ -37,6 +38,7 @@ class RunningMean(keras.callbacks.Callback):
         super().__init__()
         self.learner = learner
         self.decay = decay
+        self._look: Callable[[Any], None] | None = None  # traced when it is first needed
         weights = learner.trainable_variables if decay else []
         self.arrays: list[NDArray[np.float32]] = [np.asarray(weight).copy() for weight in weights]
 
@@ -65,24 +67,51 @@ class RunningMean(keras.callbacks.Callback):
         try:
             for weight, mean in zip(self.learner.trainable_variables, self.arrays, strict=True):
                 weight.assign(mean)
-            _measure(self.learner, batches)
+            self._measure(batches)
             yield
         finally:
             for variable, array in zip(self.learner.variables, own, strict=True):
                 variable.assign(array)
 
+    def _measure(self, batches: Iterable[NDArray[Any]]) -> None:
+        """Sets the means and variances of all batch normalisations to their means over batches."""
+        normalisations = _normalisations(self.learner)
+        moving = [v for layer in normalisations for v in (layer.moving_mean, layer.moving_variance)]
+        self._look = self._look or _looking_at_one(self.learner)
+        means = [np.zeros(variable.shape, np.float32) for variable in moving]
+        for before, images in enumerate(batches):
+            self._look(images)
+            for mean, variable in zip(means, moving, strict=True):
+                mean += (np.asarray(variable) - mean) / (before + 1)
+        for mean, variable in zip(means, moving, strict=True):
+            variable.assign(mean)
 
-def _measure(learner: keras.Model, batches: Iterable[NDArray[Any]]) -> None:
-    """Sets the means and variances of all batch normalisations to their means over batches."""
-    normalisations = [
+
+def _normalisations(learner: keras.Model) -> list[layers.BatchNormalization]:
+    return [
         layer for layer in learner._flatten_layers() if isinstance(layer, layers.BatchNormalization)
     ]
+
+
+def _looking_at_one(learner: keras.Model) -> Callable[[Any], None]:
+    """A call after which batch normalisations know the means and variances of its batch alone.
+
+    What they don't need, such as the neck, isn't computed: as a graph that takes a fraction of
+    the time.
+    """
+    signature = tf.TensorSpec((None, *learner.input_shape[1:]), learner.input.dtype)
+
+    @tf.function(input_signature=[signature])
+    def look(images: Any) -> None:
+        learner(images, training=True)
+
+    normalisations = _normalisations(learner)
     momenta = [layer.momentum for layer in normalisations]
     try:
-        for before, images in enumerate(batches):
-            for layer in normalisations:
-                layer.momentum = before / (before + 1)
-            learner(images, training=True)
+        for layer in normalisations:
+            layer.momentum = 0.0  # nothing of what they knew before is kept
+        look.get_concrete_function()  # the graph, to stay so
     finally:
         for layer, momentum in zip(normalisations, momenta, strict=True):
             layer.momentum = momentum
+    return lambda images: look(tf.convert_to_tensor(images))

@@ -37,7 +37,8 @@ class DataConfig:
         workers: threads (or processes) that make batches.
         processes: processes instead of threads.
         timeout_s: seconds without a batch after which training stops with an error.
-        cache_mib: memory for prepared images, in MiB.
+        cache_mib: memory for prepared images, in MiB. Processes keep none: they prepare each
+            image anew in each epoch.
     """
 
     charset: str = ""

@@ -84,8 +84,13 @@ def export(
     reader = networks.reader
     metadata = BundleMetadata(charset, config.pipeline, training_facts(folder, config))
     bundle = Bundle(to_onnx(reader), metadata)
-    batches = Batches(
-        dataset, dataset.samples("validation"), config.pipeline, charset, batch_size=32
+    batches = Batches(  # read three times and more: in memory as in training
+        dataset,
+        dataset.samples("validation"),
+        config.pipeline,
+        charset,
+        batch_size=32,
+        cache_bytes=config.data.cache_mib * 2**20,
     )
     logits = _logits(Recognizer(bundle), batches)
     agreement = _agreement(reader, logits, batches, charset)

@@ -277,6 +277,8 @@ def _batches(
     seed: int | None = None,
     drawings: EpochDrawings | None = None,
 ) -> Batches:
+    validation = seed is None  # padded as reading pads, whatever is learned from
+    elsewhere = config.data.processes and not validation  # prepared where a cache isn't shared
     return Batches(
         dataset,
         samples,
@@ -284,10 +286,10 @@ def _batches(
         charset,
         batch_size=config.data.batch_size,
         seed=seed,
-        like_widths=config.data.like_widths,
-        letters=None if seed is None else config.letters,
+        like_widths=config.data.like_widths or validation,
+        letters=None if validation else config.letters,
         drawings=drawings,
-        cache_bytes=config.data.cache_mib * 2**20 * len(samples) // of,
+        cache_bytes=0 if elsewhere else config.data.cache_mib * 2**20 * len(samples) // of,
     )
 
 

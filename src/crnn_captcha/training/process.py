@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -23,8 +24,9 @@ def in_own_process(
 ) -> Result:
     """Calls a function in a new process: each training starts from the same state of Keras.
 
-    A Ctrl-C is for that process, which stops in an orderly way, and so is SIGTERM. Outside the
-    main thread, which alone can handle signals, they are left alone.
+    A Ctrl-C is for that process, which stops in an orderly way, and so is SIGTERM; while it still
+    starts, either ends it. Outside the main thread, which alone can handle signals, they are left
+    alone.
 
     Args:
         function: of a module's top level, as it is sent there by name.
@@ -36,24 +38,42 @@ def in_own_process(
 
     Raises:
         RunError: if the process died. What the function raises is raised here.
+        KeyboardInterrupt: if it was stopped before it could do so in an orderly way.
     """
+    told = False
 
     def pass_on(number: int, frame: object) -> None:
-        for process in multiprocessing.active_children():
-            process.terminate()
+        nonlocal told
+        told = True
+        _terminate()
 
-    handlers: dict[signal.Signals, Handler] = {
-        signal.SIGINT: signal.SIG_IGN,  # a terminal tells both
-        signal.SIGTERM: pass_on,
-    }
+    deaf: dict[signal.Signals, Handler] = {signal.SIGINT: signal.SIG_IGN}
     context = multiprocessing.get_context("spawn")
     try:
-        with handling(handlers), ProcessPoolExecutor(1, context, _listen) as executor:
-            return executor.submit(function, *arguments, **options).result()
+        with (
+            handling({signal.SIGTERM: pass_on}),
+            ProcessPoolExecutor(1, context, _listen) as executor,
+        ):
+            with handling(deaf):  # the process begins so, and `_listen` ends it
+                started = executor.submit(os.getpid)
+            try:
+                started.result()  # importing TensorFlow takes seconds
+            except KeyboardInterrupt:
+                _terminate()
+                raise
+            with handling(deaf):  # a terminal tells both
+                return executor.submit(function, *arguments, **options).result()
     except BrokenProcessPool as error:
+        if told:
+            raise KeyboardInterrupt from error
         raise RunError(
             f"The process of a training died ({error}). Is memory short? Go on with --resume."
         ) from error
+
+
+def _terminate() -> None:
+    for process in multiprocessing.active_children():
+        process.terminate()
 
 
 def _listen() -> None:

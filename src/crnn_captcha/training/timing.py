@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from crnn_captcha.corrections import Corrections
+from crnn_captcha.training.averaging import MEASURED_BATCHES, RunningMean
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.loop import networks_for
 from crnn_captcha.training.model import Networks
 from crnn_captcha.training.preparation import Prepared, open_data, prepare, recover
 
 MEASURED_STEPS = 24
+MEASURED_MEAN = 4  # batches
 PASSES = 3
 """The first also traces: once, and again where widths first differ. Of the others the faster one
 counts for each step, so that what else the machine does for a moment doesn't."""
@@ -40,7 +42,9 @@ def epoch_seconds(
         prepared = prepare(
             dataset, config, fonts=Path(fonts), skip_broken=skip_broken, progress=False
         )
-        return _timed(networks_for(prepared, config), prepared)
+        networks = networks_for(prepared, config)
+        decay = config.optimizer.ema_decay
+        return _timed(networks, prepared) + (_timed_mean(networks, prepared, decay) if decay else 0)
 
 
 def _timed(networks: Networks, prepared: Prepared) -> float:
@@ -61,3 +65,15 @@ def _timed(networks: Networks, prepared: Prepared) -> float:
         passes.append([*seconds, time.perf_counter() - start])
     *step_seconds, reading_seconds = np.min(passes[1:], axis=0).tolist()
     return float(np.mean(step_seconds)) * len(learning) + reading_seconds * len(validation)
+
+
+def _timed_mean(networks: Networks, prepared: Prepared, decay: float) -> float:
+    """Seconds that it takes, once an epoch, to put the running mean of the weights in place."""
+    learning, mean = prepared.learning, RunningMean(networks.learner, decay)
+    some = learning.make(0, len(learning) // 2)[0]
+    passes = []
+    for _ in range(PASSES):
+        start = time.perf_counter()
+        with mean.in_place([some] * MEASURED_MEAN):
+            passes.append(time.perf_counter() - start)
+    return min(passes[1:]) / MEASURED_MEAN * min(MEASURED_BATCHES, len(learning))
