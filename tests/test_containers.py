@@ -27,7 +27,11 @@ def saved(file_format: str, *, transparent: bool = False, **options: Any) -> byt
     return file.getvalue()
 
 
-MORE = {"save_all": True, "append_images": [picture(180), picture(90)], "duration": 50}
+MORE: dict[str, Any] = {
+    "save_all": True,
+    "append_images": [picture(180), picture(90)],
+    "duration": 50,
+}
 FILES = {
     "png": (saved("PNG"), Container("PNG", 1, False, 0)),
     "png-animated": (saved("PNG", **MORE), Container("PNG", 3, False, 0)),

@@ -14,6 +14,7 @@ from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.errors import DatasetError, LabelError
 from crnn_captcha.training import timing
+from crnn_captcha.training.averaging import MEASURED_BATCHES
 from crnn_captcha.training.config import Config
 from crnn_captcha.training.preparation import prepare
 from crnn_captcha.training.timing import epoch_seconds
@@ -52,7 +53,7 @@ def test_the_running_mean_takes_its_time(
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     config = quick_config("optimizer.ema_decay=0.9")
     steps = len(prepare(open_dataset(captchas), config, skip_broken=False, progress=False).learning)
-    batches = min(steps, timing.MEASURED_BATCHES)
+    batches = min(steps, MEASURED_BATCHES)
     expected = 7 + 8 / timing.MEASURED_MEAN * batches
     assert epoch_seconds(captchas, config) == pytest.approx(expected)
 
