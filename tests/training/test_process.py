@@ -34,12 +34,17 @@ def light_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextlib.contextmanager
 def told_soon(number: signal.Signals) -> Iterator[None]:
-    """Sends this process a signal within the block, which has to end long before `WAIT_S`."""
+    """Sends this process a signal within the block, which has to end long before `WAIT_S`.
+
+    It is sent when a process was started and the signal isn't ignored any longer.
+    """
+    before = set(multiprocessing.active_children())
 
     def tell() -> None:
-        while not multiprocessing.active_children():
+        while not set(multiprocessing.active_children()) - before:
             time.sleep(0.01)
-        time.sleep(0.5)
+        while signal.getsignal(number) is signal.SIG_IGN:
+            time.sleep(0.01)
         os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=tell)
