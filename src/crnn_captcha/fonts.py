@@ -188,7 +188,7 @@ def _variants(font: Font) -> list[Font]:
         return [font]
     italic = "Italic " if "italic" in font.style.lower() else ""
     variants = []
-    for number, name in enumerate(names):
+    for number, name in enumerate(filter(None, names)):
         shown = name.decode("ascii", "ignore").strip() or str(number)
         style = shown if "Italic" in shown else italic + shown
         variants.append(replace(font, style=style, variation=name.decode("latin-1")))
