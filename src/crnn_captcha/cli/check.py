@@ -42,7 +42,9 @@ AUDIT = Path("runs") / "labels"
 @click.option("--from", metavar="BUNDLE_OR_RUN", type=Some(),
               help="With --labels: start each training from a trained model, which must not have "
               "learned from these labels.")  # fmt: skip
-@click.option("--preset", type=Some(), help="With --labels: what to train (medium).")
+@click.option(
+    "--preset", type=Some(), help="With --labels: what to train (medium, or that of --from)."
+)
 @click.option("--set", multiple=True, metavar="SECTION.KEY=VALUE",
               help="With --labels: set a value of the configuration.")  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "test"]),

@@ -36,10 +36,10 @@ def compare(
 ) -> None:
     """Trains each PRESET for the same time on the same images, and says which reads better.
 
-    A PRESET may have settings after it, in quotes. All are measured on the validation split that
-    is cut out of train; the test split is never read. Against the first, the table says how many
-    images each other one reads right that the first doesn't (+) and the reverse (-), and how
-    likely such a difference is by chance (p).
+    A PRESET may have settings after it, in quotes. All are measured on the validation split,
+    DATA's own or cut out of train; the test split is never read. Against the first, the table says
+    how many images each other one reads right that the first doesn't (+) and the reverse (-), and
+    how likely such a difference is by chance (p).
 
     \b
     Examples:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     type=click.Choice(["train", "validation", "test"]),
     default="test",
     show_default=True,
-    help="Which images of DATA to read.",
+    help="Which images of DATA to read. Without a folder of its own, validation is cut out of "
+    "train as for the model's training: two models may have other images there.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(

@@ -16,7 +16,7 @@ from crnn_captcha.cli import SomePath
 @click.option("--data", type=SomePath(),
               help="Where the run's data lie now, if they were moved since.")  # fmt: skip
 @click.option("--int8", is_flag=True,
-              help="Compute in 8 bits where texts stay the same.")  # fmt: skip
+              help="Compute in 8 bits where 99 % of the texts stay the same.")  # fmt: skip
 def export(run: Path, out: Path, data: Path | None, int8: bool) -> None:
     """Writes the best model of RUN as a bundle: one file to read with anywhere.
 
@@ -24,7 +24,7 @@ def export(run: Path, out: Path, data: Path | None, int8: bool) -> None:
 
     With --int8, convolutions compute in 8 bits, calibrated on images of the train split: as many
     of them as leave 99 % of the texts that are read on the validation images as they are. That
-    takes some minutes.
+    takes some minutes. Such a bundle only reads: no training starts from it.
 
     \b
     Examples:

@@ -41,7 +41,7 @@ ESCAPES = str.maketrans({"\t": r"\t", "\n": r"\n", "\r": r"\r"})
 @click.option("--min-confidence", type=Real(0, 1), metavar="P",
               help="Mark readings whose confidence is below P, 0 to 1.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), metavar="N",
-              help="Compute on N threads; left out, on all cores.")  # fmt: skip
+              help="Compute on N threads; left out: all cores, for one image one.")  # fmt: skip
 @click.option("--out", type=SomePath(dir_okay=False), metavar="FILE",
               help="Write a row per image into a .csv, .jsonl or .parquet.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with FILE where it stopped, if it is there.")

@@ -50,8 +50,8 @@ def train(
     """Trains a reader on DATA's train split, or on drawn images, and leaves a run folder.
 
     DATA is a zip, a folder or a CSV with `filename,label`. The label of an image is what its file
-    name says before the last '-'. A validation split is cut out of the train split; the test
-    split is never touched.
+    name says before the last '-'; file names in a CSV go from its folder. Validation images are
+    cut out of the train split, unless DATA has some; the test split is never touched.
 
     STYLE is a name or a file, as `generate` takes it. Drawn images are mixed with DATA's, and
     validation stays DATA's own; without DATA, images are drawn for that, too. The style
