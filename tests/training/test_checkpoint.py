@@ -260,6 +260,22 @@ def test_objects_are_not_pickled_either(tmp_path: Path) -> None:
     assert _names(tmp_path) == []
 
 
+def test_one_that_cannot_be_opened_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, _checkpoint(step))
+
+    def fail(path: Path, mode: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", fail)
+        with pytest.raises(OSError, match="Too many open files"):
+            load_checkpoint(tmp_path)
+    assert _value(tmp_path) == 2
+
+
 def test_a_damaged_one_makes_way_for_whole_ones(tmp_path: Path) -> None:
     for step in (1, 2):
         save_checkpoint(tmp_path, step, _checkpoint(step))
@@ -268,5 +284,7 @@ def test_a_damaged_one_makes_way_for_whole_ones(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="is damaged"):
         load_checkpoint(tmp_path)
     save_checkpoint(tmp_path, 3, _checkpoint(3))
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["step-000000001.npz", "step-000000003.npz"]
+    aside = "damaged-step-000000002.npz"
+    assert _names(tmp_path) == [aside, "step-000000001.npz", "step-000000003.npz"]
+    assert (tmp_path / aside).read_bytes() == b"garbage"
+    assert _value(tmp_path) == 3

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,24 +60,27 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
 def load_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None where there never was one.
 
-    A damaged one is passed over with a warning, and removed once an older one is found whole.
+    A damaged one is passed over with a warning, and set aside once an older one is found whole:
+    what can't be read today may be read tomorrow.
 
     Raises:
         RunError: if there are checkpoints, and all are damaged.
+        OSError: if one can't be opened.
     """
     paths = _newest_first(folder)
     for i, path in enumerate(paths):
-        try:
-            checkpoint = _load(path)
-        except Exception as error:  # a flipped bit in a zip shows as nearly any of them
-            warnings.warn(
-                f"The checkpoint {path} is damaged ({error}); the one before it is tried.",
-                stacklevel=2,
-            )
-        else:
-            for damaged in paths[:i]:  # they would count among those that are kept
-                damaged.unlink()
-            return checkpoint
+        with path.open("rb") as file:
+            try:
+                checkpoint = _load(file)
+            except Exception as error:  # a flipped bit in a zip shows as nearly any of them
+                warnings.warn(
+                    f"The checkpoint {path} is damaged ({error}); the one before it is tried.",
+                    stacklevel=2,
+                )
+                continue
+        for damaged in paths[:i]:  # they would count among those that are kept
+            damaged.replace(damaged.with_name(f"damaged-{damaged.name}"))
+        return checkpoint
     if paths:
         raise RunError(
             f"All checkpoints in {folder} are damaged. The best model so far is untouched; "
@@ -89,13 +92,13 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 def peek_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None; changes nothing: it may be another's run."""
     for path in _newest_first(folder):
-        with contextlib.suppress(Exception):  # as in `load_checkpoint`, or it was just removed
-            return _load(path)
+        with contextlib.suppress(Exception), path.open("rb") as file:  # or it was just removed
+            return _load(file)
     return None
 
 
-def _load(path: Path) -> Checkpoint:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+def _load(file: BinaryIO) -> Checkpoint:
+    with np.load(file, allow_pickle=False) as archive:
         document = json.loads(archive["state"].tobytes())
         arrays = [archive[f"array_{i}"] for i in range(document["arrays"])]
     return Checkpoint(arrays, document["state"])
