@@ -6,7 +6,9 @@ import importlib.util
 import random
 import secrets
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.machinery import ModuleSpec
 from io import BytesIO
 from pathlib import Path
@@ -172,6 +174,25 @@ def test_django_is_set_up_once_and_its_settings_given_back(django: Any) -> None:
     assert django.drawn_with == ("own.ttf", 24)
     assert (django.given, django.set_up) == ({"INSTALLED_APPS": ["captcha"]}, 1)
     assert django.captcha.CAPTCHA_FONT_SIZE == 22
+
+
+def test_django_is_set_up_by_one_thread_while_others_wait(django: Any) -> None:
+    set_up = sys.modules["django"].setup  # type: ignore[attr-defined]
+    order: list[str] = []
+
+    def slowly() -> None:
+        time.sleep(0.3)
+        set_up()
+        order.append("set up")
+
+    sys.modules["django"].setup = slowly  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(2) as threads:
+        drawn = [threads.submit(_draw, "django-simple-captcha") for _ in range(2)]
+        for one in drawn:
+            one.result()
+            order.append("drawn")
+    assert order == ["set up", "drawn", "drawn"]
+    assert django.set_up == 1
 
 
 def test_an_unknown_generator_is_refused() -> None:

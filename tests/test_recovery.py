@@ -14,7 +14,7 @@ from PIL import ImageFont
 
 from crnn_captcha import recovery
 from crnn_captcha.charset import Charset
-from crnn_captcha.dataset import Dataset, Sample, open_dataset
+from crnn_captcha.dataset import BrokenImage, Dataset, Sample, open_dataset
 from crnn_captcha.drawing import draw
 from crnn_captcha.errors import ConfigError, FontError
 from crnn_captcha.files import write_bytes
@@ -204,6 +204,15 @@ def test_a_style_has_of_the_labels_what_it_can(
     style = load_style(path)
     assert style.charset.characters == characters
     assert (style.min_length, style.max_length) == lengths
+
+
+def test_a_style_has_no_characters_that_broken_images_alone_have(tmp_path: Path) -> None:
+    samples = Sample("0.png", "abc"), Sample("1.png", "abé")
+    font = RecoveredFont("font-001", {}, ("0.png",), (20.0,))
+    broken = BrokenImage("1.png", "It is cut off.")
+    path = tmp_path / "style.toml"
+    path.write_text(style_file(Recovery((font,), samples, 0, (broken,))), encoding="utf-8")
+    assert load_style(path).charset.characters == "abc"
 
 
 @pytest.mark.parametrize(("height", "least"), [(4.0, 6.0), (500.0, 400.0), (20.0, 20.0)])

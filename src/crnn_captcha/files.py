@@ -35,6 +35,11 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def half_written(path: Path) -> list[Path]:
+    """What processes that were killed have left beside `path` in place of it."""
+    return sorted(path.parent.glob(f".*-{path.name}"))
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` to `path` whole or not at all."""
     with replacing(path) as temporary:

@@ -80,10 +80,10 @@ class Peer:
         Raises:
             FontError: if it has no font of its own, and none was given.
         """
-        if self.prepare:
-            self.prepare()
         chance = SeededChance(int(random.integers(2**63)))
         with _drawing, contextlib.ExitStack() as stack:
+            if self.prepare:
+                self.prepare()
             for module, name in self.chance:
                 stack.enter_context(replaced(importlib.import_module(module), **{name: chance}))
             return self.draw(text, size, font)

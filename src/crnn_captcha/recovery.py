@@ -255,7 +255,8 @@ def style_file(recovery: Recovery) -> str:
 
     But for what a style can't have: characters that no file name may have, labels of great length.
     """
-    labels = [sample.label for sample in recovery.samples]
+    broken = {image.name for image in recovery.broken}
+    labels = [sample.label for sample in recovery.samples if sample.name not in broken]
     charset = "".join(sorted(set().union(*labels) - set(NOT_IN_FILE_NAMES)))
     lengths = [min(len(label), MAX_LENGTH) for label in labels]
     return STYLE.format(

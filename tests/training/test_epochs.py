@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -447,11 +450,64 @@ def test_what_tensorflow_complains_of_is_raised_as_it_is(
     train: Train, quick_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any, **options: Any) -> None:
-        raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+        raise tf.errors.InternalError(None, None, "a broken driver")
 
     monkeypatch.setattr("keras.Model.fit", fail)
-    with pytest.raises(tf.errors.ResourceExhaustedError, match="out of memory"):
+    with pytest.raises(tf.errors.InternalError, match="a broken driver"):
         train(tmp_path / "run", quick_config())
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "out of memory")]
+)
+@pytest.mark.parametrize("where", ["keras.Model.fit", f"{Epochs.__module__}.Epochs.validate"])
+def test_too_little_memory_is_an_error_that_says_what_to_do(
+    where: str,
+    error: Exception,
+    train: Train,
+    quick_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(RunError, match=r"for batches of 16 images.*data\.batch_size=8"):
+        train(tmp_path / "run", quick_config("data.batch_size=16"))
+
+
+def test_a_log_that_cannot_be_written_does_not_end_a_training(
+    train: Train, quick_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.summary, "create_file_writer", fail)
+    config = quick_config("training.tensorboard=true", "training.epochs=1")
+    with pytest.warns(UserWarning, match=r"log wasn't written: No space left on device"):
+        assert train(tmp_path / "run", config).epochs == 1
+
+
+def test_a_signal_that_also_ends_the_workers_stops_the_training(
+    train: Train, quick_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Batches.make
+
+    def stop(self: Batches, epoch: int, index: int) -> Batch:
+        if (epoch, index) == (1, 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)  # the main thread takes it
+            raise DatasetError("A worker process died.")
+        return make(self, epoch, index)
+
+    monkeypatch.setattr(Batches, "make", stop)
+    result = train(tmp_path / "run", quick_config())
+    assert result.interrupted
+    monkeypatch.setattr(Batches, "make", make)
+    train(tmp_path / "whole", quick_config())
+    train(tmp_path / "run", quick_config(), resume=True)
+    _assert_ended_alike(tmp_path / "run", tmp_path / "whole")
 
 
 def test_a_loss_that_is_not_finite_is_an_error_that_says_what_to_do(

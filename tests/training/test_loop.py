@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -33,6 +35,7 @@ from crnn_captcha.errors import (
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.training import export
+from crnn_captcha.training.epochs import TOLD_TO_STOP
 from crnn_captcha.training.export import ExportResult
 from crnn_captcha.training.loop import TrainingResult, build_networks, train
 from crnn_captcha.training.losses import ctc_loss
@@ -226,6 +229,8 @@ def test_broken_images_are_refused_or_left_out(
     result = train(damaged, run, config, skip_broken=True, progress=False)
     assert result.skipped == 20
     assert "Broken images that were left out: 20." in result.summary()
+    stopped = replace(result, reason=TOLD_TO_STOP)
+    assert f"crnn-captcha train DATA --out {run} --resume --skip-broken" in stopped.summary()
     assert export(run, tmp_path / "again.onnx") == ExportResult(1.0)  # leaves them out as well
 
 
@@ -250,6 +255,8 @@ def test_corrected_labels_are_learned_validated_and_exported(
     )
     said = f"Labels, those of validation too, by review: {1 + len(validation)} changed, 1 dropped"
     assert said in result.summary()
+    review = f"{1 + len(validation)} changed, 1 dropped, 0 kept"
+    assert json.loads((folder.report / "evaluation.json").read_text())["labels by review"] == review
     corrected = corrections.apply(dataset)
     read = evaluate(Recognizer(run), corrected, corrected.samples("validation"))
     assert folder.read_history()[0]["val_cer"] == pytest.approx(read.cer)
@@ -340,6 +347,8 @@ def test_the_summary_says_what_came_out_and_what_is_next() -> None:
         "Measure it: crnn-captcha evaluate DATA --model run",
         "Read:       crnn-captcha read IMAGE --model run",
     ]
+    spaced = replace(result, run=Path("my run"))
+    assert "crnn-captcha read IMAGE --model 'my run'" in spaced.summary()
 
 
 @pytest.mark.slow
@@ -348,7 +357,8 @@ def test_several_devices_train_together(
 ) -> None:
     script = tmp_path / "on_two_devices.py"
     script.write_text(ON_TWO_DEVICES)
-    settings = *tiny_settings, "training.epochs=1", "data.batch_size=10", "optimizer.ema_decay=0.9"
+    last_of_one = "data.batch_size=47"  # of 48 images
+    settings = *tiny_settings, "training.epochs=1", last_of_one, "optimizer.ema_decay=0.9"
     done = subprocess.run(
         [sys.executable, script, captchas, tmp_path / "run", *settings],
         capture_output=True,

@@ -110,6 +110,12 @@ def test_several_views_are_read_as_the_image(tiny_config: MakeConfig, shortcut: 
         assert (np.abs(head[:, 0] - head[:, 1]).max(axis=(1, 2)) > 1e-4).any()
 
 
+@pytest.mark.usefixtures("sixteen_bits")
+def test_views_are_told_apart_in_full_precision(tiny_config: MakeConfig) -> None:
+    networks = make_networks(tiny_config("augmentation.views=2"), num_classes=5)
+    assert {head.dtype for head in networks.learner.outputs} == {"float32"}
+
+
 @pytest.mark.parametrize("shortcut", [0, 0.3], ids=["one head", "two heads"])
 def test_a_learner_of_views_teaches_the_reader(tiny_config: MakeConfig, shortcut: float) -> None:
     changes = "augmentation={views=2, patches=1}"

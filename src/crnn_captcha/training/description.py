@@ -120,8 +120,8 @@ def read_weights(bundle: Bundle) -> Weights:
     if NETWORK_KEY not in entries:
         raise BundleError(
             "A training can start from a bundle that describes its network. Received: one without "
-            "a description, by an earlier version perhaps. Give its run folder, or a bundle that "
-            "is exported from that again."
+            "a description: in 8 bits, or by an early version. Give its run folder, or a bundle "
+            "that is exported from that in 32 bits."
         )
     description = _parse(entries[NETWORK_KEY])
     config = Config("", bundle.metadata.pipeline, model=description.model)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from crnn_captcha.errors import RunError
 from crnn_captcha.files import replacing
 from crnn_captcha.metrics import cer, exact_match
 from crnn_captcha.progress import say
-from crnn_captcha.streams import WaitingTime
+from crnn_captcha.streams import Batch, WaitingTime
 from crnn_captcha.training.averaging import MEASURED_BATCHES, RunningMean
 from crnn_captcha.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from crnn_captcha.training.config import Config
@@ -62,7 +63,22 @@ class Epochs:
         self._mean = RunningMean(networks.learner, config.optimizer.ema_decay)
 
     def run(self) -> tuple[str, bool]:
-        """Trains. Returns why it ended, and whether it was told to stop."""
+        """Trains. Returns why it ended, and whether it was told to stop.
+
+        Raises:
+            RunError: if memory is too small for a batch.
+        """
+        try:
+            return self._run()
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            raise RunError(
+                "A training needs memory for a batch and what is computed of it. Received: less, "
+                f"for batches of {self.config.data.batch_size} images. Make them smaller, as with "
+                f"--set data.batch_size={max(1, self.config.data.batch_size // 2)}, in another "
+                "folder, or go on with --resume where there is more memory."
+            ) from error
+
+    def _run(self) -> tuple[str, bool]:
         watch = self._watch()
         with stopping_on_signals(watch):
             reason = self._end()
@@ -116,9 +132,11 @@ class Epochs:
         return True
 
     def _does_not_fit(self) -> RunError:
+        mixed = ", or the 16 bits of this machine: a GPU and a CPU have different ones"
         return RunError(
-            f"The checkpoint in {self.folder.checkpoints} doesn't fit this version's network. "
-            "Train again into another folder."
+            f"The checkpoint in {self.folder.checkpoints} doesn't fit this version's network"
+            f"{mixed if self.config.training.mixed_precision else ''}. Go on where it was "
+            "written, or train again into another folder."
         )
 
     def save(self) -> None:
@@ -178,6 +196,8 @@ class Epochs:
                 verbose=0,
             )
         except tf.errors.OpError:
+            if watch.stopping:  # the same signal may have ended processes that make batches
+                return
             if batches.error is not None:
                 raise batches.error from None  # TensorFlow knows only its text
             raise
@@ -199,9 +219,11 @@ class Epochs:
     def _as_tensors(self, batches: WaitingTime) -> tf.data.Dataset:
         pipeline = self.config.pipeline
         heads = len(self.networks.learner.outputs)  # each learns the same labels
+        devices = self.networks.learner.distribute_strategy.num_replicas_in_sync
 
         def rows() -> Iterator[Any]:
-            for images, labels in batches:
+            for batch in batches:
+                images, labels = _in_parts(batch, devices)
                 yield images, (labels if heads == 1 else (labels,) * heads)
 
         images = tf.TensorSpec((None, None, pipeline.height, pipeline.channels), tf.uint8)
@@ -246,11 +268,14 @@ class Epochs:
             say(self._summary(row))
 
     def _log(self, row: dict[str, float]) -> None:
-        writer = tf.summary.create_file_writer(str(self.folder.tensorboard))
-        with writer.as_default(step=self.state.epoch):
-            for name, value in row.items():
-                tf.summary.scalar(name, value)
-        writer.close()
+        try:
+            writer = tf.summary.create_file_writer(str(self.folder.tensorboard))
+            with writer.as_default(step=self.state.epoch):
+                for name, value in row.items():
+                    tf.summary.scalar(name, value)
+            writer.close()
+        except tf.errors.OpError as error:  # a full disk, say; the training has all it needs
+            warnings.warn(f"TensorBoard's log wasn't written: {error.message}", stacklevel=2)
 
     def _lower_learning_rate(self) -> None:
         state, optimizer = self.state, self.config.optimizer
@@ -291,6 +316,20 @@ class Epochs:
             f"{row['val_cer']:.1%}, learning rate {row['learning_rate']:.2g}, "
             f"{row['seconds']:.0f} s, at most {_duration(left)} left{best}"
         )
+
+
+def _in_parts(batch: Batch, devices: int) -> Batch:
+    """A batch that several devices share evenly: the first images once more where some lack.
+
+    TensorFlow would leave a device without any, and of none there is no loss.
+    """
+    missing = -len(batch[0]) % devices
+    if not missing:
+        return batch
+    images, labels = (
+        np.concatenate([part, np.resize(part, (missing, *part.shape[1:]))]) for part in batch
+    )
+    return images, labels
 
 
 def _fingerprint(batches: Batches) -> str:

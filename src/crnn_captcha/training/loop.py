@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class TrainingResult:
 
     def summary(self) -> str:
         """What came out and what to do next, for people to read."""
-        run = Path(printable(str(self.run)))
+        run = shlex.quote(printable(str(self.run)))
         lines = [self.reason]
         if self.best:
             lines.append(
@@ -82,10 +83,11 @@ class TrainingResult:
             lines.append(f"Broken images that were left out: {self.skipped}.")
         if self.corrections:
             lines.append(f"Labels, those of validation too, by review: {self.corrections.summary}.")
-        lines.append(f"Look at it: {RunFolder(run).report_page}")
+        lines.append(f"Look at it: {printable(str(RunFolder(self.run).report_page))}")
         if self.interrupted:
             data = "" if self.drawn else "DATA "
-            lines.append(f"Go on:      crnn-captcha train {data}--out {run} --resume")
+            skip = " --skip-broken" if self.skipped else ""
+            lines.append(f"Go on:      crnn-captcha train {data}--out {run} --resume{skip}")
         lines.append(f"Measure it: crnn-captcha evaluate DATA --model {run}")
         lines.append(f"Read:       crnn-captcha read IMAGE --model {run}")
         return "\n".join(lines)
@@ -301,6 +303,7 @@ def build_networks(config: Config, num_classes: int, steps_per_epoch: int) -> Ne
             optimizer=make_optimizer(config.optimizer, steps_per_epoch * config.training.epochs),
             loss=_losses(config.augmentation)[:heads],
             loss_weights=weights,
+            jit_compile=False,  # XLA has no CTC, and compiles anew for each width
         )
         _make_state(networks.learner)
     return networks

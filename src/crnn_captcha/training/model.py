@@ -92,7 +92,7 @@ def _of_views(learner: keras.Model, views: int) -> keras.Model:
     if views == 1:
         return learner
     outputs = learner(ops.repeat(learner.input, views, axis=0))
-    heads = [SplitViews(views)(logits) for logits in outputs]
+    heads = [SplitViews(views, dtype="float32")(logits) for logits in outputs]
     outputs = heads if len(heads) > 1 else heads[0]
     return keras.Model(learner.input, outputs, name="learner_of_views")
 

@@ -28,12 +28,15 @@ def write_training_report(folder: RunFolder, validation: Batches, *, progress: b
     recognizer = Recognizer(folder.bundle)
     dataset = validation.dataset
     config = folder.load_config()
+    facts = {"preset": config.preset, "data": dataset.path.name, "split": "validation"}
+    if corrections := folder.own_corrections():
+        facts["labels by review"] = corrections.summary
     return write_report(
         evaluate(recognizer, dataset, validation.samples, progress=progress),
         folder.report,
         dataset=dataset,
         pipeline=recognizer.pipeline,
         title="How the training went",
-        facts={"preset": config.preset, "data": dataset.path.name, "split": "validation"},
+        facts=facts,
         history=folder.read_history(),
     )

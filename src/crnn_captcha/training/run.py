@@ -171,8 +171,9 @@ class RunFolder:
             return
         if not self.exists:
             shutil.rmtree(self.fonts, ignore_errors=True)
-            for file in (self.corrections, self.learned_file):
-                file.unlink(missing_ok=True)
+            for file in (self.corrections, self.learned_file, self.config_file):
+                for part in (file, *files.half_written(file)):
+                    part.unlink(missing_ok=True)
         self.starting.unlink()
 
     def _is_empty(self) -> bool:

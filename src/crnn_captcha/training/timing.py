@@ -37,7 +37,7 @@ def epoch_seconds(
         DatasetError, LabelError, ConfigError: as `train` raises them.
     """
     dataset = open_data(data, config.data, corrections)
-    with tempfile.TemporaryDirectory() as fonts:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as fonts:  # Windows: still open
         recover(dataset, config.data, Path(fonts), progress=False)
         prepared = prepare(
             dataset, config, fonts=Path(fonts), skip_broken=skip_broken, progress=False
