@@ -78,6 +78,20 @@ def test_as_many_as_may_be_copies_are_not_known(data: Path) -> None:
     assert count_known(dataset, copied, of_train) == 2
 
 
+def test_what_agrees_by_chance_is_not_seen(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_dataset(data)
+    test = dataset.samples("test")
+    hashes = learned_module._hashes(dataset, test)
+    many = np.unique(np.concatenate([hashes[:2], np.arange(2**22, dtype=np.uint32)]))
+    again = [*test] * (20_000 // len(test))  # of which some 20 would be seen by chance
+    monkeypatch.setattr(learned_module, "_hashes", lambda *_: np.resize(hashes, len(again)))
+    seen = np.isin(np.resize(hashes, len(again)), many).sum()
+    assert count_seen(dataset, again, many) == seen > 50
+    monkeypatch.setattr(learned_module, "_hashes", lambda *_: np.r_[hashes[:2], [2**31] * 19_998])
+    assert np.isin(hashes[:2], many).all()
+    assert count_seen(dataset, again, many) == 0
+
+
 def test_where_all_is_drawn_nothing_but_the_past_is_learned_from(data: Path) -> None:
     before = learned_from(open_dataset(data))
     for path in (data / "train").iterdir():

@@ -56,6 +56,17 @@ def test_a_bar_may_be_silent(shown: bool | None, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("shown", [True, False, None])
+def test_without_standard_error_all_is_silent(
+    shown: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    with progress_bar(1, "reading", "image", shown=shown) as bar:
+        bar.update()
+        assert bar.disable
+    say("Nobody hears it.")
+
+
 def test_a_bar_may_be_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = on_a_terminal(monkeypatch)
     with progress_bar(1, "reading", "image", shown=None) as bar:

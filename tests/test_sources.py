@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -125,6 +126,17 @@ def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 # --- names in zips --------------------------------------------------------------------------
+
+
+def test_the_name_in_the_header_counts_with_every_version_of_python(tmp_path: Path) -> None:
+    header, extra = "train/ab-1.png", b"../outside.png"
+    field = struct.pack("<HHBL", 0x7075, 5 + len(extra), 1, zlib.crc32(header.encode())) + extra
+    entry = ZipInfo(header)
+    entry.extra = field  # Info-ZIP's Unicode path, which Python takes for the name since 3.12
+    with ZipFile(tmp_path / "d.zip", "w") as archive:
+        archive.writestr(entry, png())
+    (sample,) = open_dataset(tmp_path / "d.zip", validation_fraction=0).splits["train"]
+    assert (sample.name, sample.label) == (header, "ab")
 
 
 @pytest.mark.parametrize(

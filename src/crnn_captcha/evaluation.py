@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from crnn_captcha.errors import DatasetError, ImageError
 from crnn_captcha.outcomes import EvaluationResult, Outcome, summarize
 from crnn_captcha.progress import progress_bar
+from crnn_captcha.windows import in_windows
 from crnn_captcha.wording import markdown_table, percent, percent_range
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from crnn_captcha.dataset import Sample
     from crnn_captcha.decoding import Reading
 
-BATCH_SIZE = 512  # several windows for each thread, and few enough to hold in memory
+BATCH_SIZE = 512  # several windows for each thread
 
 
 class Reader(Protocol):
@@ -60,7 +61,7 @@ def evaluate(
         recognizer: what reads.
         dataset: gives the samples' bytes.
         samples: all that count, such as `dataset.samples("test")`.
-        batch_size: images that are read at once, at least 1.
+        batch_size: images that are read at once, at least 1; fewer where files are large.
         progress: whether to show a progress bar with the time left on standard error.
 
     Raises:
@@ -73,17 +74,16 @@ def evaluate(
         raise DatasetError("An evaluation needs at least one sample. Received: none.")
     outcomes: list[Outcome] = []
     seconds = 0.0
+    files = (_open(dataset, sample) for sample in samples)
     with progress_bar(len(samples), "reading", "image", shown=progress) as bar:
-        for start in range(0, len(samples), batch_size):
-            batch = samples[start : start + batch_size]
-            files = [_open(dataset, sample) for sample in batch]
+        for batch in in_windows(files, batch_size):
             begun = time.perf_counter()
-            opened = [file for file in files if isinstance(file, bytes)]
+            opened = [file for file in batch if isinstance(file, bytes)]
             readings = iter([*recognizer.read_many(opened)])
             seconds += time.perf_counter() - begun
-            for sample, file in zip(batch, files, strict=True):
+            for file in batch:
                 found = next(readings) if isinstance(file, bytes) else file
-                outcomes.append(_outcome(sample, found))
+                outcomes.append(_outcome(samples[len(outcomes)], found))
             bar.update(len(batch))
     return summarize(outcomes, charset=recognizer.charset, seconds=seconds)
 
@@ -112,7 +112,9 @@ def correct(
             f"An evaluation needs images. Received: corrections that drop all {result.images:,}. "
             "Evaluate without them."
         )
-    return summarize(outcomes, charset=charset, seconds=result.seconds)
+    read = sum(not outcome.broken for outcome in outcomes)
+    seconds = read / result.images_per_second if read else 0.0  # as if the others were never read
+    return summarize(outcomes, charset=charset, seconds=seconds)
 
 
 def raw_and_corrected(raw: EvaluationResult, corrected: EvaluationResult) -> str:

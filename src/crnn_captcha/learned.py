@@ -35,8 +35,15 @@ def learned_from(dataset: Dataset, before: Learned | None = None) -> Learned:
 
 
 def count_seen(dataset: Dataset, samples: Iterable[Sample], learned: Learned) -> int:
-    """How many of some images were learned from, copies of such images among them."""
-    return int(np.isin(_hashes(dataset, samples), learned).sum())
+    """How many of some images were learned from, copies of such images among them.
+
+    0 where hashes agree no more often than by chance: of a hundred thousand images with as many,
+    two do.
+    """
+    hashes = _hashes(dataset, samples)
+    seen = int(np.isin(hashes, learned).sum())
+    by_chance = len(hashes) * len(learned) / 2**32
+    return seen if seen > by_chance + 4 * by_chance**0.5 else 0
 
 
 def count_known(dataset: Dataset, samples: Sequence[Sample], learned: Learned) -> int:

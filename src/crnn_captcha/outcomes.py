@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -134,7 +135,7 @@ class EvaluationResult:
         return (
             f"Coverage: of these images the surest {percent(point.coverage)} are read "
             f"{percent(point.exact_match)} right, if those below a confidence of "
-            f"{point.confidence:.4f} are handed over."
+            f"{_threshold(point)} are handed over."
         )
 
     def to_dict(self, *, outcomes: bool = False) -> dict[str, Any]:
@@ -306,7 +307,12 @@ def _coverage_rows(found: RiskCoverage) -> list[Sequence[str]]:
             goal.replace("%", " %"),
             percent(point.coverage if point else 0.0),
             percent(point.exact_match) if point else "",
-            f"{point.confidence:.4f}" if point else "",
+            _threshold(point) if point else "",
         )
         for goal, point in goals
     ]
+
+
+def _threshold(point: CoveragePoint) -> str:
+    """Its confidence, rounded down: an image that just reaches it isn't below what is printed."""
+    return f"{math.floor(point.confidence * 1e4) / 1e4:.4f}"

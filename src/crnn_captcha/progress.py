@@ -37,10 +37,10 @@ def progress_bar(
         total=total,
         desc=what,
         unit=unit,
-        disable=None if shown is None else not shown,
+        disable=True if sys.stderr is None else None if shown is None else not shown,
         initial=done,
         leave=kept,
-        mininterval=LIVELY_S if sys.stderr.isatty() else CALM_S,
+        mininterval=LIVELY_S if sys.stderr and sys.stderr.isatty() else CALM_S,
         file=sys.stderr,
     )
 
@@ -49,4 +49,5 @@ def say(text: str) -> None:
     """Prints a line to standard error, clear of progress bars."""
     from tqdm import tqdm
 
-    tqdm.write(text, file=sys.stderr)
+    if sys.stderr is not None:  # as it is in a window without a console
+        tqdm.write(text, file=sys.stderr)

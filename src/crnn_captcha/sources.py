@@ -145,14 +145,16 @@ class FolderSource:
 def _name(entry: ZipInfo) -> str:
     """Names are UTF-8 also where the zip doesn't say so, as those of Linux' `zip` don't.
 
-    Else they are in the code page of DOS, as the format says, and as Python has read them.
+    Else they are in the code page of DOS, as the format says, and as Python has read them. (Later
+    versions of Python put another name in place of that, where an extra field has one.)
     """
+    name = entry.orig_filename.replace(os.sep, "/")
     if entry.flag_bits & UTF_8:
-        return entry.filename
+        return name
     try:
-        return entry.filename.encode("cp437").decode("utf-8")
+        return name.encode("cp437").decode("utf-8")
     except UnicodeError:
-        return entry.filename
+        return name
 
 
 @dataclass(frozen=True)
@@ -191,9 +193,9 @@ class ZipSource:
             ) from error
         if len(entries) > MAX_ENTRIES:
             raise self._refused(f"at most {MAX_ENTRIES:,} entries", f"{len(entries):,}")
-        for entry in entries:  # first: whether it is a folder can't be asked of a hostile name
+        for entry in entries:
             _checked_name(entry.orig_filename, self.path)
-        files = [e for e in entries if not e.is_dir()]
+        files = [e for e in entries if not _name(e).endswith("/")]
         counts = Counter(posixpath.normpath(_name(e)) for e in files)
         if twice := [name for name, count in counts.items() if count > 1]:
             raise self._refused("each name once", listed(twice))

@@ -187,9 +187,10 @@ def test_figures_are_not_lost_with_the_report(
 
 
 def test_what_a_report_needs_is_checked_before_the_work(
-    data: Path, models: list[str | None], monkeypatch: pytest.MonkeyPatch
+    data: Path, models: list[str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = data / "test" / "ab-0.png"
+    file = tmp_path / "report"
+    file.touch()
     done = CliRunner().invoke(evaluate, [str(data), "--report", str(file)])
     assert isinstance(done.exception, RunError)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

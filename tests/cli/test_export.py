@@ -74,6 +74,12 @@ def test_the_file_to_write_must_be_named(tiny_run: Path) -> None:
     assert "Missing option '--out'" in result.output
 
 
+def test_a_folder_is_refused_before_the_work(tiny_run: Path, tmp_path: Path) -> None:
+    result = run(tiny_run, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "is a directory" in result.output
+
+
 def test_help_teaches() -> None:
     text = run("--help").output
     for part in ("Refuses when", "crnn-captcha export runs/first --out reader.onnx", "--data"):

@@ -131,6 +131,33 @@ def test_an_error_of_ours_is_one_line_and_exit_2(
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "images", "--out", "images/runs/first"],
+        ["evaluate", "images", "--report", "images"],
+        ["check", "images", "--report", "images/report"],
+        ["check", "images", "--labels", "--report", "images/report"],
+        ["compare", "small", "--data", "images", "--minutes", "1", "--out", "images/runs"],
+        ["fonts", "images", "--out", "images/fonts"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_written_among_the_images(
+    arguments: list[str],
+    run_main: RunMain,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    assert run_main(*arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("crnn-captcha: What is written has pictures, and lies outside of DATA")
+    assert not any((tmp_path / "images").iterdir())
+
+
+@pytest.mark.parametrize(
     ("error", "line"),
     [
         pytest.param(

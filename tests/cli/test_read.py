@@ -353,6 +353,16 @@ def test_a_text_that_cant_be_is_empty(bundle_path: Path, save: Save) -> None:
     assert (values["text"], values["confidence"], values["fits"]) == ("", 0.0, False)
 
 
+def test_lines_of_json_have_the_same_keys(bundle_path: Path, save: Save) -> None:
+    paths = save("ab.png", "ab"), save("c.png", "c")
+    options = "--json", "--model", str(bundle_path), "--length", "0-9", "--alternatives", "1"
+    for line in run(*paths, *options).stdout.splitlines():
+        values = json.loads(line)
+        keys = {"path", "text", "confidence", "characters", "alternatives"}
+        assert set(values) == keys | {"constraint_probability", "fits"}
+        assert all(set(c) == {"text", "confidence", "alternatives"} for c in values["characters"])
+
+
 def test_json_says_more_where_asked(bundle_path: Path, save: Save) -> None:
     path = save("ab.png", "ab")
     options = "--alternatives", "2", "--places"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,16 @@ def test_the_page_says_the_figures(tmp_path: Path) -> None:
     assert "It is broken." in page.text
     assert "exact match of the surest 100.0 %" in page.text
     assert "the surest 33.3 % are read 100.0 % right" in page.text
+
+
+def test_large_images_are_scaled_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (600, 1800, 3), np.uint8)
+    monkeypatch.setattr(FakeDataset, "read", lambda self, sample: png(noise))
+    page = write(tmp_path / "report", *MIXED)
+    pictures = [source for source in page.sources if len(source) > 100_000]
+    widths = [load_image(b64decode(source.partition(",")[2])).shape[1] for source in pictures]
+    assert 1800 not in widths
+    assert widths.count(640) == 4  # two images, and what the network sees of them
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:

@@ -42,6 +42,19 @@ class SomePath(click.Path):
         return Path(os.fsdecode(super().convert(value, param, ctx)))
 
 
+def check_outside(out: Path | None, data: Path | None) -> None:
+    """Makes sure that what a command writes isn't taken for images of its data later.
+
+    Raises:
+        click.UsageError: if `out` lies in `data`.
+    """
+    if out and data and data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+        raise click.UsageError(
+            "What is written has pictures, and lies outside of DATA, whose images they would "
+            f"become. Received: '{out}' in '{data}'. Name another folder."
+        )
+
+
 class Real(click.FloatRange):
     """A number of a range. `nan` lies in every range for click, and is none."""
 

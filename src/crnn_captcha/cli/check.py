@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from crnn_captcha.cli import Real, Some, SomePath
+from crnn_captcha.cli import Real, Some, SomePath, check_outside
 from crnn_captcha.dataset import open_dataset
 from crnn_captcha.diagnosis import Diagnosis, Finding, Spread, diagnose
 from crnn_captcha.inspection import inspect
@@ -74,11 +74,13 @@ def check(
             raise click.UsageError("--split test has no --folds: one network reads all of it.")
         if time_steps is not None:
             raise click.UsageError("--time-steps isn't of --labels. Leave one of them out.")
+        check_outside(report or AUDIT, data)
         _audit(data, report or AUDIT, as_json=as_json, **given)
         return
     if given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise click.UsageError(f"These are of --labels: {names}. Add --labels or leave them out.")
+    check_outside(report, data)
     if report:
         from crnn_captcha.reporting import datasheet, page
 

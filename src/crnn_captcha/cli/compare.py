@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from crnn_captcha.cli import Real, SomePath
+from crnn_captcha.cli import Real, SomePath, check_outside
 
 OUT = Path("runs") / "comparison"
 
@@ -49,6 +49,7 @@ def compare(
     """  # noqa: D301
     from crnn_captcha import training
 
+    check_outside(out, data)
     comparison = training.compare(
         data,
         out,

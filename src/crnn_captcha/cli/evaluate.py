@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crnn_captcha.cli import Some, SomePath
+from crnn_captcha.cli import Some, SomePath, check_outside
 
 if TYPE_CHECKING:
     from crnn_captcha.dataset import Split
@@ -69,6 +69,7 @@ def evaluate(
     from crnn_captcha.reporting import page
     from crnn_captcha.wording import percent, printable
 
+    check_outside(report, data)
     if report:
         page.prepare_report(report)
     recognizer = Recognizer(model)

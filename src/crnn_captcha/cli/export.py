@@ -11,7 +11,7 @@ from crnn_captcha.cli import SomePath
 
 @click.command(short_help="Write a run's best model as one file.")
 @click.argument("run", type=SomePath())
-@click.option("--out", required=True, metavar="FILE.onnx", type=SomePath(),
+@click.option("--out", required=True, metavar="FILE.onnx", type=SomePath(dir_okay=False),
               help="The bundle to write.")  # fmt: skip
 @click.option("--data", type=SomePath(),
               help="Where the run's data lie now, if they were moved since.")  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crnn_captcha.cli import Real, SomePath
+from crnn_captcha.cli import Real, SomePath, check_outside
 
 if TYPE_CHECKING:
     from crnn_captcha.recovery import Recovery
@@ -46,6 +46,7 @@ def fonts(data: Path, out: Path, validation_fraction: float, split_seed: int) ->
     from crnn_captcha.dataset import open_dataset
     from crnn_captcha.errors import DatasetError
 
+    check_outside(out, data)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DatasetError(
             "Fonts go into an empty or a new folder, so that nothing is overwritten. "

@@ -178,7 +178,11 @@ def _print_readings(
             _echo(_error_line(path, result), err=True)
         else:
             certain = None if min_confidence is None else result.confidence >= min_confidence
-            _echo((_json_line if as_json else _text_line)(path, result, certain))
+            _echo(
+                _json_line(path, result, certain, decoding)
+                if as_json
+                else _text_line(path, result, certain)
+            )
     return failed
 
 
@@ -232,25 +236,26 @@ def _text_line(path: str, reading: Reading, certain: bool | None) -> str:
     return f"{path.translate(ESCAPES)}\t{reading.text}\t{reading.confidence:.4f}{mark}"
 
 
-def _json_line(path: str, reading: Reading, certain: bool | None) -> str:
+def _json_line(path: str, reading: Reading, certain: bool | None, asked: Decoding) -> str:
+    """All lines of one call have the same keys, whatever was found."""
     values: dict[str, object] = {
         "path": path,
         "text": reading.text,
         "confidence": reading.confidence,
-        "characters": [_character(c) for c in reading.characters],
+        "characters": [_character(c, asked) for c in reading.characters],
     }
-    if reading.alternatives:
+    if asked.alternatives:
         values["alternatives"] = [asdict(other) for other in reading.alternatives]
-    if reading.constraint_probability < 1:
+    if asked.constraint:
         values |= {"constraint_probability": reading.constraint_probability, "fits": reading.fits}
     return json.dumps(values if certain is None else values | {"certain": certain})
 
 
-def _character(character: Character) -> dict[str, object]:
+def _character(character: Character, asked: Decoding) -> dict[str, object]:
     values: dict[str, object] = {"text": character.text, "confidence": character.confidence}
     if character.columns:
         values["columns"] = [round(edge, 1) for edge in character.columns]
-    if character.alternatives:
+    if asked.alternatives:
         values["alternatives"] = [asdict(other) for other in character.alternatives]
     return values
 

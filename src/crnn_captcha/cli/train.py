@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from crnn_captcha.cli import Some, SomePath
+from crnn_captcha.cli import Some, SomePath, check_outside
 
 
 @click.command(short_help="Train a reader on labelled images.")
@@ -78,6 +78,7 @@ def train(
     from crnn_captcha import training
     from crnn_captcha.corrections import read_corrections
 
+    check_outside(out, data)
     options = {
         "training.epochs": epochs,
         "seed": seed,

@@ -19,7 +19,7 @@ from crnn_captcha.dataset import Sample
 from crnn_captcha.errors import DatasetError, ImageError
 from crnn_captcha.evaluation import Files
 from crnn_captcha.images import load_image
-from crnn_captcha.reporting.showcase import png
+from crnn_captcha.reporting.showcase import Pixels, png
 from crnn_captcha.wording import printable
 
 MAX_SIDE = 640  # px; larger pictures of a data set are scaled down
@@ -114,11 +114,16 @@ def picture(name: str, dataset: Files) -> str:
         image = load_image(dataset.read(Sample(name, "")))
     except (DatasetError, ImageError):
         return ""
+    return f'<img alt="{text(name)}" title="{text(name)}" src="{data_uri(png(small(image)))}">'
+
+
+def small(image: Pixels) -> Pixels:
+    """An image, uint8 (height, width, 3), scaled down to `MAX_SIDE` if it is larger."""
     height, width, _ = image.shape
-    if (scale := MAX_SIDE / max(height, width)) < 1:
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return f'<img alt="{text(name)}" title="{text(name)}" src="{data_uri(png(image))}">'
+    if (scale := MAX_SIDE / max(height, width)) >= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def figures(captions: Mapping[str, str], pictures: Mapping[str, bytes]) -> str:

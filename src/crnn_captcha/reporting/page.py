@@ -14,7 +14,7 @@ from crnn_captcha.files import write_bytes, write_text
 from crnn_captcha.outcomes import EvaluationResult, Outcome
 from crnn_captcha.reporting.canvas import require_matplotlib, save_figures
 from crnn_captcha.reporting.figures import evaluation_figures, training_curves
-from crnn_captcha.reporting.markup import data_uri, document, figures, marked, table, text
+from crnn_captcha.reporting.markup import data_uri, document, figures, marked, small, table, text
 from crnn_captcha.reporting.showcase import (
     Pixels,
     ShowcaseEntry,
@@ -196,9 +196,9 @@ def _example(outcome: Outcome, entry: ShowcaseEntry) -> str:
         else '<span class="wrong">✗ wrong</span>'
     )  # fmt: skip
     return (
-        f'<tr><td><img alt="{name}" title="{name}" src="{data_uri(png(entry.image))}"></td>'
+        f'<tr><td><img alt="{name}" title="{name}" src="{data_uri(png(small(entry.image)))}"></td>'
         f'<td><img alt="what the network sees" '
-        f'src="{data_uri(png(network_view(entry.prepared)))}"></td>'
+        f'src="{data_uri(png(small(network_view(entry.prepared))))}"></td>'
         f'<td class="text actual">{marked((a, ok) for a, _, ok in pairs)}</td>'
         f'<td class="text read">{marked((b, ok) for _, b, ok in pairs)}</td>'
         f"<td>{verdict}</td><td>{percent(outcome.confidence)}</td></tr>\n"
