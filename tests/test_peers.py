@@ -177,7 +177,7 @@ def test_django_is_set_up_once_and_its_settings_given_back(django: Any) -> None:
 
 
 def test_django_is_set_up_by_one_thread_while_others_wait(django: Any) -> None:
-    set_up = sys.modules["django"].setup  # type: ignore[attr-defined]
+    set_up = sys.modules["django"].setup
     order: list[str] = []
 
     def slowly() -> None:
