@@ -19,6 +19,7 @@ from crnn_captcha.style_files import load_style, style_names
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 SMALLER = [  # the same command, with a network that learns nothing in seconds
@@ -125,11 +126,38 @@ def test_a_style_is_made_as_described(tmp_path: Path) -> None:
 
 
 def test_every_figure_has_a_row_in_the_results() -> None:
-    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
     section = README.split("## How well it reads")[1].split("\n## ")[0]
     figures = re.findall(r"\d+(?:\.\d+)? (?:%|ms|s|MB)", section)
     assert figures
-    assert [f for f in figures if not re.search(rf"(?<![\d.]){re.escape(f)}", results)] == []
+    assert [f for f in figures if not re.search(rf"(?<![\d.]){re.escape(f)}", RESULTS)] == []
+
+
+QUANTITIES = (
+    "exact match on the test split, all 1,006 images",
+    "the same with o/0 and l/1/i merged",
+    "CER on the test split",
+    "expected calibration error on the test split",
+)
+
+
+@pytest.mark.parametrize("name", ["standard", "medium", "small"])
+def test_the_figures_of_a_bundle_are_those_of_its_newest_rows(name: str) -> None:
+    whose = rf"^\| the bundle {name}\b[^:|]*: "
+    newest = [
+        re.findall(rf"{whose}{re.escape(what)} \| ([^|]+) \|", RESULTS, re.MULTILINE)[-1]
+        for what in QUANTITIES
+    ]
+    (row,) = re.findall(rf"^\| `{name}`, on drawn images as well \|(.+)", README, re.MULTILINE)
+    exact, merged, cer, *_ = (cell.strip(" *").partition("**")[0] for cell in row.split("|"))
+    assert [exact.partition(" (")[0], merged, cer] == newest[:3]
+    assert re.search(rf"{newest[3]} for\s+`{name}`", README)
+
+
+@pytest.mark.parametrize("name", ["standard", "medium", "small"])
+def test_the_size_of_a_bundle_is_that_of_its_file(name: str) -> None:
+    size = (ROOT / "src" / "crnn_captcha" / "models" / f"{name}.onnx").stat().st_size / 1e6
+    rounded = f"{size:.2f}" if size < 2 else f"{size:.1f}"
+    assert f"| bundle `{name}` | {rounded} MB |" in README
 
 
 def test_linked_files_exist() -> None:
