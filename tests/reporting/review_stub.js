@@ -50,7 +50,8 @@ const browser = {
       kept[key] = value;
     },
   },
-  Blob: class { constructor(parts) { this.text = parts.join(""); } },
+  Blob: class { constructor([bytes]) { this.text = Buffer.from(bytes).toString("latin1"); } },
+  TextEncoder,
   URL: { createObjectURL: (blob) => { blobs["blob:1"] = blob.text; return "blob:1"; }, revokeObjectURL() {} },
   setTimeout: () => {},
 };

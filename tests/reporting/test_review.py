@@ -166,7 +166,7 @@ def use(page: Page, *steps: Step, **options: Any) -> dict[str, Any]:
 
 def saved(result: dict[str, Any], path: Path) -> set[Correction]:
     assert result["saved"]["name"] == "corrections.csv"
-    (path / "corrections.csv").write_bytes(result["saved"]["text"].encode())
+    (path / "corrections.csv").write_bytes(result["saved"]["text"].encode("latin-1"))
     return set(read_corrections(path / "corrections.csv").entries)
 
 
@@ -243,3 +243,11 @@ def test_without_storage_it_says_so_and_still_saves(
     page = write(tmp_path, *SUSPECTS)
     result = use(page, ("click", [0, 0]), **options)
     assert saved(result, tmp_path) == {Correction("b,1.png", "b", "keep")}
+
+
+@needs_node
+def test_a_name_that_is_no_unicode_is_saved_as_it_is(tmp_path: Path) -> None:
+    names = "b\udcfccher/\U0001f600é.png", "c.png"
+    page = write(tmp_path, *(suspect(name, "b", "c") for name in names))
+    result = use(page, ("click", [0, 0]), ("click", [1, 0]))
+    assert saved(result, tmp_path) == {Correction(name, "b", "keep") for name in names}

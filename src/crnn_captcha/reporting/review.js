@@ -99,9 +99,21 @@ function csv() {
   return ["filename,label,decision,correction", ...lines, ""].join("\r\n");
 }
 
+// UTF-8, but that what is no valid Unicode keeps its bytes, as names of files may have them.
+function encoded(characters) {
+  const encoder = new TextEncoder();
+  const bytes = [...characters].flatMap((character) => {
+    const code = character.codePointAt(0);
+    return code >= 0xd800 && code <= 0xdfff
+      ? [0xe0 | (code >> 12), 0x80 | ((code >> 6) & 0x3f), 0x80 | (code & 0x3f)]
+      : [...encoder.encode(character)];
+  });
+  return new Uint8Array(bytes);
+}
+
 function save() {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv;charset=utf-8" }));
+  link.href = URL.createObjectURL(new Blob([encoded(csv())], { type: "text/csv;charset=utf-8" }));
   link.download = "corrections.csv";
   document.body.append(link);
   link.click();
