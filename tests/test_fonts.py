@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from PIL import ImageFont
+from PIL import Image, ImageFont
 
 from crnn_captcha import fonts as fonts_module
 from crnn_captcha.errors import FontError
@@ -207,6 +207,30 @@ def test_a_broken_font_is_left_out_and_never_replaced_by_one_of_its_name(tmp_pat
     assert [font.style for font in find_fonts(CHARACTERS, tmp_path)] == ["Bold"]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a name in Latin-1"),
+        Image.DecompressionBombError("a glyph of 200 megapixels"),
+        MemoryError(),
+    ],
+)
+def test_a_font_that_cannot_be_drawn_with_is_left_out(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"):
+        shutil.copy(_dejavu(name), tmp_path)
+    lacking = Font.lacking
+
+    def fail(self: Font, characters: str) -> str:
+        if self.style == "Book":
+            raise error
+        return lacking(self, characters)
+
+    monkeypatch.setattr(Font, "lacking", fail)
+    assert [font.style for font in find_fonts(CHARACTERS, tmp_path)] == ["Bold"]
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FontError, match=r"looked for in a folder.*nowhere \(no such folder\)"):
         find_fonts(CHARACTERS, tmp_path / "nowhere")
@@ -223,7 +247,7 @@ def test_a_folder_without_a_font(tmp_path: Path) -> None:
 def test_the_error_says_why_fonts_are_not_usable(tmp_path: Path) -> None:
     for name in "abcde":
         (tmp_path / f"{name}.otf").write_bytes(b"")
-    with pytest.raises(FontError, match=r"a\.otf can't be opened.*c\.otf.*; and 2 more\)"):
+    with pytest.raises(FontError, match=r"a\.otf can't be drawn with.*c\.otf.*; and 2 more\)"):
         find_fonts(CHARACTERS, tmp_path)
 
 

@@ -50,7 +50,14 @@ def test_several_styles_have_commas_between(text: str) -> None:
     "text",
     [
         *("", "plain", "plain:", ":7", "plain:0", "plain:-1", "plain:1.5"),
-        *("plain:7,", ",plain:7", "plain:7,b", "plain:7,b:0", "plain:7,,b:7"),
+        *(
+            "plain:7,",
+            ",plain:7",
+            "plain:7,b",
+            "plain:7,b:0",
+            "plain:7,,b:7",
+            "plain:" + 5000 * "1",
+        ),
     ],
 )
 def test_what_has_another_form_is_refused(text: str) -> None:

@@ -22,6 +22,9 @@ LOOK_ALIKES = frozenset("0oO1iIl")  # that many a good font draws alike
 PROBE_SIZE_PX = 40
 MAX_REASONS = 3  # how many unusable fonts an error names
 
+# What comes of files that are no fonts, name themselves in no encoding, or draw without end.
+BROKEN = (OSError, ValueError, MemoryError, Image.DecompressionBombError)
+
 Folder = str | os.PathLike[str]
 
 
@@ -117,8 +120,10 @@ def find_fonts(
             lacking = font.lacking(characters)
             drawn = "".join(c for c in characters if c not in lacking)
             alike = font.alike(drawn if incomplete else characters)
-        except OSError as error:
-            reasons.append(f"{name} can't be opened ({error})")
+        except FontError:  # no font can be drawn with here
+            raise
+        except BROKEN as error:
+            reasons.append(f"{name} can't be drawn with ({error})")
             continue
         if lacking and not (incomplete and drawn):
             reasons.append(f"{name} lacks '{lacking}'")

@@ -42,6 +42,7 @@ PNG_FLAGS = (
 CHUNK = 64  # images that a worker process draws at a time
 MANY = 10 * CHUNK  # fewer are drawn before processes have started
 CHUNKS_AHEAD = 4  # for each worker: hides a slow one, holds a few MB
+MOST_WORKERS = 61  # Windows waits for no more processes
 
 
 @dataclass(frozen=True)
@@ -295,6 +296,7 @@ def _generate_side_by_side(
 ) -> Iterator[GeneratedImage]:
     """Chunks of images by processes of their own, in order, a few ahead of what is asked for."""
     context = multiprocessing.get_context("spawn")
+    workers = min(workers, MOST_WORKERS)
     executor = ProcessPoolExecutor(workers, context, _start_process, (generator,))
     ahead: deque[Future[list[GeneratedImage]]] = deque()
     try:

@@ -73,12 +73,12 @@ def _values(path: Path) -> dict[str, Any]:
     """What a style's file says, on top of what the style says that it starts from."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"A style is valid TOML. Received: {path} ({error}).") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"A style's file is there, and text in UTF-8. Received: {path} ({error})."
         ) from error
+    except ValueError as error:  # of TOML, or of a number with thousands of digits
+        raise ConfigError(f"A style is valid TOML. Received: {path} ({error}).") from error
     match values:
         case {"fonts": {"folders": list(folders)} as fonts}:
             fonts["folders"] = [_beside(path, folder) for folder in folders]
@@ -135,7 +135,7 @@ def _value(kind: Any, value: Any, name: str) -> Any:
         raise ConfigError(f"{name} is {rule}. Received: {value!r}.")
     try:
         return read(value)
-    except ConfigError as error:
+    except (ConfigError, OverflowError) as error:
         raise ConfigError(f"{name}: {error}") from error
 
 

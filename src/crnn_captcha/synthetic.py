@@ -22,7 +22,7 @@ from crnn_captcha.generator import Generator, png_of
 
 TO_LEARN_FROM = 1
 TO_VALIDATE_WITH = 2
-ONE_STYLE = re.compile(r"\s*(?P<style>[^\s:,].*?):(?P<count>[0-9]+)\s*(?:,(?=.)|$)")
+ONE_STYLE = re.compile(r"\s*(?P<style>[^\s:,].*?):(?P<count>[0-9]{1,12})\s*(?:,(?=.)|$)")
 RECOVERED = "recovered"  # instead of a style: one with the fonts of the images to learn from
 
 

@@ -154,6 +154,12 @@ def test_wrong_options_are_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_empty_folder_of_fonts_is_not_the_current_one(tmp_path: Path) -> None:
+    result = _run(tmp_path / "out", "--count", 1, "--fonts", "")
+    assert result.exit_code == 2
+    assert "Invalid value for '--fonts': is empty." in result.output
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("kept")
     result = _run(tmp_path, "--count", 1)

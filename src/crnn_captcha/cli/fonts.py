@@ -64,8 +64,10 @@ def fonts(data: Path, out: Path, validation_fraction: float, split_seed: int) ->
 
 
 def _say(found: Recovery, data: Path, picture: Path, style: Path, settings: Sequence[str]) -> None:
+    from crnn_captcha.wording import printable
+
     for broken in found.broken[:SHOWN_BROKEN]:
-        click.echo(f"Left out: {broken.name}. {broken.reason}", err=True)
+        click.echo(f"Left out: {broken.name!r}. {printable(broken.reason)}", err=True)
     if len(found.broken) > SHOWN_BROKEN:
         click.echo(f"Left out, too: {len(found.broken) - SHOWN_BROKEN:,} more.", err=True)
     click.echo(

@@ -50,6 +50,7 @@ MORE_FONTS = 'More fonts make a better data set: pip install "crnn-captcha[gener
     "--fonts",
     "folders",
     multiple=True,
+    type=Some(),
     metavar="FOLDER",
     help="Draw with the font files (.ttf, .otf, .woff, .woff2) in FOLDER, not with the style's "
     "fonts; may be given several times.",
