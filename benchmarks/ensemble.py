@@ -15,7 +15,7 @@ from crnn_captcha.alignment import ctc_log_likelihood, log_softmax
 from crnn_captcha.charset import Charset
 from crnn_captcha.dataset import SPLITS
 from crnn_captcha.decoding import Reading, decode
-from crnn_captcha.errors import ConfigError, ImageError
+from crnn_captcha.errors import ConfigError, ImageError, PreprocessingError
 from crnn_captcha.evaluation import Reader, evaluate
 from crnn_captcha.images import decode_image
 from crnn_captcha.recognizer import Recognizer
@@ -44,6 +44,8 @@ class Ensemble:
                 yield self._read(data)
             except ImageError as error:
                 yield error
+            except PreprocessingError as error:
+                yield ImageError(str(error))
 
     def _read(self, data: bytes) -> Reading:
         image = decode_image(data)

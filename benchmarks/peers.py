@@ -77,8 +77,9 @@ def main() -> None:
     for peer, ms in zip(peers, medians, strict=True):
         figures.append(Figure(f"{what}: {peer.name}, median", ms, "ms an image"))
         texts = [peer.read(data).lower() for data in files[: peer.images]]
-        share = 100 * sum(map(str.__eq__, texts, images.labels)) / peer.images
-        figures.append(Figure(f"{what}: {peer.name}, read exactly", [share], "%", 1))
+        labels = [label.lower() for label in images.labels]
+        share = 100 * sum(map(str.__eq__, texts, labels)) / peer.images
+        figures.append(Figure(f"{what}: {peer.name}, read exactly but for case", [share], "%", 1))
     own = medians[0]
     slowest = [1000 * float(np.percentile(turn, 99)) for turn in times[0]]
     figures += [

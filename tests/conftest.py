@@ -135,7 +135,7 @@ TINY = (
     "augmentation.shear_degrees=8",
     "augmentation.shrink=0.15",
     "augmentation.weight=0.3",
-    "data.batch_size=2",  # 27 steps an epoch
+    "data.batch_size=2",  # 25 steps an epoch
     "training.epochs=3",
     "training.monitor=val_loss",
 )
@@ -156,7 +156,7 @@ MakeConfig = Callable[..., "Config"]
 
 @pytest.fixture(scope="session")
 def captchas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A zip of 60 generated images: 48 to learn from, 6 to validate and 6 to test with."""
+    """A zip of 60 generated images: 49 to learn from, 5 to validate and 6 to test with."""
     path = tmp_path_factory.mktemp("data") / "captchas.zip"
     return write_zip(path, generate(60, 1, style=LEARNABLE, fonts=FONTS))
 

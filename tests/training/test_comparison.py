@@ -102,6 +102,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
     no_images = SimpleNamespace(digest=lambda *_: "")
     monkeypatch.setattr(budget, "open_data", lambda *_: no_images)
     monkeypatch.setattr(comparison, "open_dataset", lambda *_: no_images)
+    monkeypatch.setattr(comparison, "layout", lambda *_, **__: None)  # takes a second each
     monkeypatch.setattr(comparison, "_measure", measure)
     return found
 
@@ -110,6 +111,13 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
 def compare_all(tmp_path: Path) -> Callable[..., Comparison]:
     """Compares `VARIANTS` in `out`, for a minute each."""
     return functools.partial(compare, "data.zip", tmp_path / "out", VARIANTS, minutes=1)
+
+
+def test_what_cannot_be_built_is_refused_before_any_training(tmp_path: Path) -> None:
+    variants = "classic", "classic model.neck=atention"
+    with pytest.raises(ConfigError, match="'atention'"):
+        compare("data.zip", tmp_path / "out", variants, minutes=1)
+    assert not (tmp_path / "out").exists()
 
 
 # --- what is compared -----------------------------------------------------------------------

@@ -28,7 +28,7 @@ from crnn_captcha.streams import Batch
 from crnn_captcha.training import loop
 from crnn_captcha.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from crnn_captcha.training.config import Config
-from crnn_captcha.training.epochs import Epochs, _duration
+from crnn_captcha.training.epochs import Epochs, _duration, _in_parts
 from crnn_captcha.training.loop import TrainingResult
 from crnn_captcha.training.preparation import prepare
 from crnn_captcha.training.run import RunFolder
@@ -120,6 +120,28 @@ def _assert_ended_alike(run: Path, other: Path | RunFolder) -> None:
         np.testing.assert_array_equal(ours, theirs, strict=True)
 
 
+# --- several devices ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "devices", "expected"),
+    [
+        (4, 2, [0, 1, 2, 3]),
+        (1, 2, [0, 0]),
+        (5, 4, [0, 1, 2, 3, 4, 0, 1, 2]),
+        (2, 8, [0, 1, 0, 1, 0, 1, 0, 1]),
+    ],
+)
+def test_no_device_goes_without_images(count: int, devices: int, expected: list[int]) -> None:
+    numbers = np.arange(count)
+    images = np.broadcast_to(numbers[:, None, None, None], (count, 3, 2, 1)).astype(np.uint8)
+    labels = np.repeat(numbers[:, None], 4, axis=1).astype(np.int32)
+    images, labels = _in_parts((images, labels), devices)
+    assert images[:, 0, 0, 0].tolist() == labels[:, 0].tolist() == expected
+    assert (images == images[:, :1, :1]).all()
+    assert (labels == labels[:, :1]).all()
+
+
 # --- the seed -------------------------------------------------------------------------------
 
 
@@ -204,11 +226,11 @@ def test_a_killed_training_with_all_that_is_random_ends_as_one_that_was_not(
     ("where", "count", "after"),
     [
         pytest.param("save", 1, False, id="before the first checkpoint"),
-        pytest.param("save", 6, True, id="after the last step of an epoch"),
+        pytest.param("save", 7, True, id="after the last step of an epoch"),
         pytest.param("_save_model", 1, True, id="before the first row of history"),
         pytest.param("_lower_learning_rate", 1, True, id="after the learning rate fell"),
         pytest.param("_finish_epoch", 2, True, id="before the checkpoint of an epoch's end"),
-        pytest.param("save", 21, True, id="after all"),
+        pytest.param("save", 24, True, id="after all"),
     ],
 )
 def test_wherever_it_was_killed_it_ends_alike(
@@ -225,6 +247,9 @@ def test_wherever_it_was_killed_it_ends_alike(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         _kill_at(patch, where, count, after=after)
         train(run, plateau_config)
+    if where == "save" and after:  # an epoch has 7 steps, and a save after each and at its end
+        _, newest = sorted(RunFolder(run).checkpoints.iterdir())
+        assert newest.name == f"step-{count - count // 8:09d}.npz"
     result = train(run, RunFolder(run).load_config(), resume=True)
     assert not result.interrupted
     _assert_ended_alike(run, uninterrupted)

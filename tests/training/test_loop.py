@@ -357,7 +357,7 @@ def test_several_devices_train_together(
 ) -> None:
     script = tmp_path / "on_two_devices.py"
     script.write_text(ON_TWO_DEVICES)
-    last_of_one = "data.batch_size=47"  # of 48 images
+    last_of_one = "data.batch_size=48"  # of 49 images
     settings = *tiny_settings, "training.epochs=1", last_of_one, "optimizer.ema_decay=0.9"
     done = subprocess.run(
         [sys.executable, script, captchas, tmp_path / "run", *settings],

@@ -35,14 +35,18 @@ def test_an_epoch_is_measured_by_its_steps_and_its_validation(
     prepared = prepare(open_dataset(captchas), config, skip_broken=False, progress=False)
     steps, validations = len(prepared.learning), len(prepared.validation)
     assert steps < timing.MEASURED_STEPS * 2  # so each step is measured
-    # A step takes 2 s and reading a batch 3 s, but any of them may trace the first time, and later
-    # the machine may be busy with something else for a while.
+    # A batch takes one of four cores 1 s, a step 2 s and reading a batch 3 s, but any of them may
+    # trace the first time, and later the machine may be busy with something else for a while.
     undisturbed = [2.0] * (steps - 1)
     passes = [100.0] * (steps + 1), [50.0, *undisturbed, 3.0], [*undisturbed, 50.0, 60.0]
-    durations = chain(*passes)
-    clock = accumulate(chain.from_iterable((0.0, duration) for duration in durations))
+    looks: list[float] = []
+    for *step_seconds, reading in passes:
+        looks += chain.from_iterable((0.0, 1.0, second) for second in step_seconds)
+        looks += (0.0, reading)
+    clock = accumulate(looks)
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    assert epoch_seconds(captchas, config) == pytest.approx(2 * steps + 3 * validations)
+    monkeypatch.setattr(timing, "available_cores", lambda: 4)
+    assert epoch_seconds(captchas, config) == pytest.approx(2.25 * steps + 3 * validations)
 
 
 def test_the_running_mean_takes_its_time(

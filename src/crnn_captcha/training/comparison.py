@@ -36,6 +36,7 @@ from crnn_captcha.training.budget import (
     train_within,
 )
 from crnn_captcha.training.config import Config, change, make_config
+from crnn_captcha.training.layout import layout
 from crnn_captcha.training.preparation import cut
 from crnn_captcha.training.run import RunFolder
 
@@ -143,9 +144,9 @@ def compare(
         progress: say on standard error how it goes.
 
     Raises:
-        ConfigError: if there is no variant, or one isn't valid, given twice, not comparable or not
-            the one that is to be gone on with; if `minutes` isn't more than 0, or others than those
-            that are to be gone on with.
+        ConfigError: if there is no variant, or one isn't valid, can't be built, is given twice, not
+            comparable or not the one that is to be gone on with; if `minutes` isn't more than 0, or
+            others than those that are to be gone on with.
         RunError: if `out` holds something else already, its `comparison.json` can't be read, or the
             process of a training died.
         DatasetError, LabelError: as `train` raises them.
@@ -156,6 +157,8 @@ def compare(
     _check_comparable(variants, configs)
     check_free(out, "comparison", resume=resume)
     check_minutes_begun_with(out / SUMMARY, "comparison", minutes)
+    for config in configs.values():
+        layout(config, num_classes=2)  # what can't be built is refused before hours of others
     results: dict[str, EvaluationResult] = {}
     comparison = Comparison((), 0, minutes, interrupted=True)
     if not (out / SUMMARY).exists():

@@ -61,6 +61,8 @@ def in_own_process(
             except KeyboardInterrupt:
                 _terminate()
                 raise
+            if told:  # before there was a process to pass it on to
+                raise KeyboardInterrupt
             with handling(deaf):  # a terminal tells both
                 return executor.submit(function, *arguments, **options).result()
     except BrokenProcessPool as error:

@@ -14,6 +14,7 @@ from crnn_captcha.training.config import Config
 from crnn_captcha.training.loop import networks_for
 from crnn_captcha.training.model import Networks
 from crnn_captcha.training.preparation import Prepared, open_data, prepare, recover
+from crnn_captcha.windows import available_cores
 
 MEASURED_STEPS = 24
 MEASURED_MEAN = 4  # batches
@@ -48,6 +49,12 @@ def epoch_seconds(
 
 
 def _timed(networks: Networks, prepared: Prepared) -> float:
+    """Seconds of an epoch's steps and of its validation.
+
+    Batches are made by threads while steps are taken, on the same cores; one of them alone would
+    take a batch's time on one core.
+    """
+    cores = available_cores()
     learning, validation = prepared.learning, prepared.validation
     heads = len(networks.learner.outputs)
     every = max(1, len(learning) // MEASURED_STEPS)
@@ -55,10 +62,11 @@ def _timed(networks: Networks, prepared: Prepared) -> float:
     for _ in range(PASSES):
         seconds = []
         for index in range(0, len(learning), every):
-            images, labels = learning.make(0, index)
             start = time.perf_counter()
+            images, labels = learning.make(0, index)
+            made = time.perf_counter()
             networks.learner.train_on_batch(images, [labels] * heads)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.perf_counter() - made + (made - start) / cores)
         images, _ = validation.make(0, len(validation) // 2)
         start = time.perf_counter()
         networks.reader.predict_on_batch(images)
