@@ -153,7 +153,7 @@ def test_too_long_a_description_is_left_out(
             assert describe_network(graph, trained.reader, weights) == graph
         with pytest.raises(BundleError, match=r"Received: a description of \d+ bytes"):
             read_weights(_bundle(config, described))
-    with pytest.raises(BundleError, match=r"Received: one without a description, .* its run"):
+    with pytest.raises(BundleError, match=r"Received: one without a description: .* its run"):
         read_weights(_bundle(config, graph))
 
 

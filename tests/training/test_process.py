@@ -27,9 +27,11 @@ WAIT_S = 120
 def light_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Processes that don't import TensorFlow, and stay deaf to Ctrl-C; handlers are put back."""
     monkeypatch.setattr(process, "_listen", os.getpid)
+    given = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` ignores it
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     yield
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    signal.signal(signal.SIGINT, given)
 
 
 @contextlib.contextmanager
@@ -41,13 +43,14 @@ def told_soon(number: signal.Signals) -> Iterator[None]:
     before = set(multiprocessing.active_children())
 
     def tell() -> None:
-        while not set(multiprocessing.active_children()) - before:
+        while time.monotonic() - start < WAIT_S / 2:
             time.sleep(0.01)
-        while signal.getsignal(number) is signal.SIG_IGN:
-            time.sleep(0.01)
-        os.kill(os.getpid(), number)
+            started = set(multiprocessing.active_children()) - before
+            if started and signal.getsignal(number) is not signal.SIG_IGN:
+                os.kill(os.getpid(), number)
+                return
 
-    thread = threading.Thread(target=tell)
+    thread = threading.Thread(target=tell, daemon=True)
     start = time.monotonic()
     thread.start()
     yield
