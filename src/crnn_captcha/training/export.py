@@ -36,7 +36,7 @@ from crnn_captcha.training.trained import load_networks, load_shortcut
 
 OPSET = 17
 MIN_AGREEMENT = 0.999  # share of validation images on which Keras and ONNX Runtime read the same
-FEWEST_DIFFERENT = 1  # of few images so many may be read otherwise: two classes may be as probable
+TOLERATED = 1  # images that may be read otherwise, however few: two classes may be as probable
 MIN_AGREEMENT_INT8 = 0.99  # and the graph in 8 bits and that in 32
 
 
@@ -74,9 +74,9 @@ def export(
         RunError: if the run has no model yet.
         DatasetError: if its data aren't where they were, can't be read any more, or have changed
             so that validation images are among those that were learned from.
-        ExportError: if less than `MIN_AGREEMENT` is read the same, and more than one image is read
-            otherwise, or in 8 bits less than
-            `MIN_AGREEMENT_INT8` whatever stays in 32.
+        ExportError: if less than `MIN_AGREEMENT` is read the same, and more than
+            `TOLERATED` images otherwise, or in 8 bits less than `MIN_AGREEMENT_INT8`
+            whatever stays in 32.
     """
     folder = RunFolder(Path(run))
     config = folder.load_config()
@@ -97,7 +97,7 @@ def export(
     logits = _logits(Recognizer(bundle), batches)
     agreement = _agreement(reader, logits, batches, charset)
     different = round((1 - agreement) * len(logits))
-    if agreement < MIN_AGREEMENT and different > FEWEST_DIFFERENT:
+    if agreement < MIN_AGREEMENT and different > TOLERATED:
         raise ExportError(
             f"A bundle reads as its model on at least {MIN_AGREEMENT:.1%} of the validation "
             f"images, or on all but one. Received: {different} of {len(logits)} read otherwise. "
