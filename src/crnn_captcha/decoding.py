@@ -81,8 +81,8 @@ class Character:
             same character) reaches on its time steps.
         start: its first time step on the most probable path that spells the text.
         end: the one after its last.
-        columns: only if asked for: where it stands in the image, start and end in pixels from
-            the left.
+        columns: only if asked for: where in the image those time steps lie, start and end in
+            pixels from the left: some of the character's columns, seldom all of them.
         alternatives: only if asked for: what may stand here, the most probable first, which nearly
             always is this character. The probabilities are exact and take the rest of the text
             as it was read: over all that the constraint then allows here they sum to 1.

@@ -1,4 +1,4 @@
-"""A bundle reads images: the only home of ONNX Runtime."""
+"""A bundle reads images: the home of ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ ESCAPES = str.maketrans({"\t": r"\t", "\n": r"\n", "\r": r"\r"})
 @click.option("--merge-lookalikes", is_flag=True, help="o and 0 count as one, and l, 1 and i.")
 @click.option("--alternatives", default=0, type=click.IntRange(0), metavar="N",
               help="With --json, also say the N next best texts and characters.")  # fmt: skip
-@click.option("--places", is_flag=True, help="With --json, also say where characters stand.")
+@click.option("--places", is_flag=True, help="With --json, also say where each character was read.")
 @click.option("--min-confidence", type=Real(0, 1), metavar="P",
               help="Mark readings whose confidence is below P, 0 to 1.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), metavar="N",
