@@ -48,6 +48,7 @@ def facts_of(
         for split, given in labels.items()
     }
     nothing: dict[str, Any] = {"broken": (), "bad_labels": (), "same": (), "alike": ()}
+    nothing["alike_of_one_label"] = ()
     return Facts(samples, images, **nothing | {"time_steps": None} | more)
 
 
@@ -115,12 +116,12 @@ CASES = [
         id="train and test, with different labels",
     ),
     pytest.param(
-        facts_of(alike=group(A, B)),
+        facts_of(alike=group(A, B), alike_of_one_label=group(A, B)),
         {"near_duplicate": ["train/abcd-1.png train/abcd-2.png: in train, labelled 'abcd'"]},
         id="near-duplicate",
     ),
     pytest.param(
-        facts_of(alike=group(A, B, LIKE_TESTED)),
+        facts_of(alike_of_one_label=group(A, B, LIKE_TESTED)),
         {
             "near_overlap": [
                 "train/abcd-1.png train/abcd-2.png test/abcd-5.png: in train and test, "

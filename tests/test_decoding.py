@@ -244,6 +244,16 @@ def test_confidences_are_probabilities(logits: NDArray[np.float32]) -> None:
         assert 0 < confidence <= 1
 
 
+def test_confidences_of_merged_characters_are_probabilities() -> None:
+    letters = Charset("0o1li")
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 3, (300, 6, 6)).astype(np.float32)
+    readings = decode(logits, letters, constraint=Constraint(merge=LOOKALIKES))
+    confidences = [c.confidence for reading in readings for c in reading.characters]
+    assert len(confidences) > 300
+    assert 0 < min(confidences) <= max(confidences) <= 1
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("peak", [1e4, 1e30])
 def test_huge_logits_do_not_overflow(peak: float) -> None:

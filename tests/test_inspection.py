@@ -105,6 +105,27 @@ def test_images_that_look_the_same_are_with_all_their_copies(
     assert names(facts.alike) == [["train/ab-1.png", "val/ab-3.jpg", "test/ab-4.bmp"]]
 
 
+def test_what_looks_the_same_through_another_label_alone_does_not(
+    tmp_path: Path, draw_image: DrawImage
+) -> None:
+    image = draw_image("ab", 1)
+
+    def with_block(level: int) -> bytes:
+        changed = image.copy()
+        changed[4:16, 4:16], changed[4:16, 20:32] = level, 0
+        return encoded(changed)
+
+    files = {
+        "train/ab-1.png": with_block(200),
+        "train/zz-2.png": with_block(170),
+        "test/zz-3.png": with_block(169),
+        "test/ab-4.png": with_block(145),
+    }
+    facts = inspect(make_dataset(tmp_path, files))
+    assert [sorted(group) for group in names(facts.alike)] == [sorted(files)]
+    assert names(facts.alike_of_one_label) == [["train/zz-2.png", "test/zz-3.png"]]
+
+
 def test_empty_images_only_look_the_same_if_they_are(tmp_path: Path) -> None:
     files = {f"train/a-{value}.png": flat(value) for value in (9, 10, 200)}
     facts = inspect(make_dataset(tmp_path, files | {"train/b-9.png": flat(9)}))

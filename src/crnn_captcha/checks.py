@@ -117,7 +117,7 @@ def duplicate(facts: Facts) -> Iterator[Evidence]:
 
 def near_overlap(facts: Facts) -> Iterator[Evidence]:
     """Images of one label that look the same, in the test split and in another."""
-    yield from map(_copies, filter(_on_both_sides, _alike_of_one_label(facts)))
+    yield from map(_copies, filter(_on_both_sides, facts.alike_of_one_label))
 
 
 def near_conflict(facts: Facts) -> Iterator[Evidence]:
@@ -127,18 +127,9 @@ def near_conflict(facts: Facts) -> Iterator[Evidence]:
 
 def near_duplicate(facts: Facts) -> Iterator[Evidence]:
     """Images of one label that look the same, and are on one side."""
-    for group in _alike_of_one_label(facts):
+    for group in facts.alike_of_one_label:
         if not _on_both_sides(group):
             yield _copies(group)
-
-
-def _alike_of_one_label(facts: Facts) -> Iterator[list[ImageFacts]]:
-    """Of images that look the same those with one label, unless their pixels are the same, too."""
-    for group in facts.alike:
-        for label in _labels(group):
-            images = [image for image in group if image.sample.label == label]
-            if len({image.digest for image in images}) > 1:
-                yield images
 
 
 def _on_both_sides(images: Sequence[ImageFacts]) -> bool:

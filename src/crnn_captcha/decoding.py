@@ -402,7 +402,7 @@ def _search(
             tuple(
                 Character(
                     c,
-                    float(np.exp(scores[start:end, place].max())),
+                    min(1.0, float(np.exp(scores[start:end, place].max()))),
                     start,
                     end,
                     alternatives=others[place],

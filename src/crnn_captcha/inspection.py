@@ -9,7 +9,7 @@ while all are looked at, and less than half of that afterwards.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -74,7 +74,9 @@ class Facts:
         broken: those that can't.
         bad_labels: the images that stand in no split, as their labels break the rule.
         same: groups of images whose pixels are equal, whatever the file around them.
-        alike: groups of images that look the same, of which at least two have other pixels.
+        alike: groups of images that look the same, of which at least two have other pixels; each
+            looks the same as some other of its group.
+        alike_of_one_label: the same among the images of each label by themselves.
         time_steps: how many the network has for any image; None: as many as presets have for it.
     """
 
@@ -84,6 +86,7 @@ class Facts:
     bad_labels: tuple[BadLabel, ...]
     same: tuple[tuple[ImageFacts, ...], ...]
     alike: tuple[tuple[ImageFacts, ...], ...]
+    alike_of_one_label: tuple[tuple[ImageFacts, ...], ...]
     time_steps: int | None
 
     @cached_property
@@ -135,13 +138,15 @@ def inspect(
             images.append(_facts(sample, split, seen))
             fingerprints.append(seen.fingerprint)
     same = duplicates.same([image.digest for image in images])
+    alike = _alike(fingerprints, same)
     return Facts(
         samples=dataset.splits,
         images=tuple(images),
         broken=tuple(seen for seen in looked if isinstance(seen, BrokenImage)),
         bad_labels=dataset.bad_labels,
         same=_groups(images, same),
-        alike=_groups(images, _alike(fingerprints, same)),
+        alike=_groups(images, alike),
+        alike_of_one_label=_groups(images, _of_one_label(images, fingerprints, alike)),
         time_steps=time_steps,
     )
 
@@ -171,7 +176,7 @@ def _facts(sample: Sample, split: Split, seen: _Seen) -> ImageFacts:
 
 
 def _groups(
-    images: Sequence[ImageFacts], groups: Sequence[Sequence[int]]
+    images: Sequence[ImageFacts], groups: Iterable[Sequence[int]]
 ) -> tuple[tuple[ImageFacts, ...], ...]:
     return tuple(tuple(images[position] for position in group) for group in groups)
 
@@ -185,16 +190,33 @@ def _alike(fingerprints: Sequence[Fingerprint], same: Sequence[Sequence[int]]) -
         for position, seen in enumerate(fingerprints)
         if position not in left_out and not seen.empty
     ]
-    cells = b"".join(fingerprints[position].cells for position in compared)
-    bits = b"".join(fingerprints[position].bits for position in compared)
+    return [
+        sorted(copy for i in group for copy in copies.get(i, [i]))
+        for group in _compared(fingerprints, compared)
+    ]
+
+
+def _of_one_label(
+    images: Sequence[ImageFacts], fingerprints: Sequence[Fingerprint], alike: list[list[int]]
+) -> Iterator[list[int]]:
+    """Groups of one label: two of it may be in a group through an image of another alone."""
+    for group in alike:
+        for label in sorted({images[i].sample.label for i in group}):
+            own = [i for i in group if images[i].sample.label == label]
+            for found in [own] if own == group else _compared(fingerprints, own):
+                if len({images[i].digest for i in found}) > 1:
+                    yield found
+
+
+def _compared(fingerprints: Sequence[Fingerprint], positions: Sequence[int]) -> list[list[int]]:
+    """The positions of images that look the same."""
+    cells = b"".join(fingerprints[position].cells for position in positions)
+    bits = b"".join(fingerprints[position].bits for position in positions)
     groups = duplicates.alike(
         np.frombuffer(cells, np.uint8).reshape(-1, CELL_ROWS, CELL_COLUMNS),
         np.frombuffer(bits, np.uint8).reshape(-1, HASH_BITS // 8),
     )
-    return [
-        sorted(copy for i in group for copy in copies.get(compared[i], [compared[i]]))
-        for group in groups
-    ]
+    return [[positions[i] for i in group] for group in groups]
 
 
 def visit(

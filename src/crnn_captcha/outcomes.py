@@ -121,8 +121,7 @@ class EvaluationResult:
         right = sum(outcome.right for outcome in self.outcomes)
         return (
             f"Exact match: {right:,} of {self.images:,} images were read without a single wrong "
-            f"character, nothing left out; for images like these expect "
-            f"{percent_range(self.interval)}."
+            f"character; for images like these expect {percent_range(self.interval)}."
         )
 
     @property

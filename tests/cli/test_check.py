@@ -122,12 +122,22 @@ def test_a_report_that_can_not_be_drawn_is_refused_first(
     assert isinstance(result.exception, MissingExtraError)
 
 
-def test_test_data_alone_is_fit_for_evaluation(tmp_path: Path, draw_image: DrawImage) -> None:
-    save(tmp_path / "test/ab-0.png", draw_image("ab", 1))
+@pytest.mark.parametrize(
+    ("split", "others", "how"),
+    [
+        ("test", ["train", "validation"], ""),
+        ("validation", ["train", "test"], " --split validation"),
+    ],
+)
+def test_data_without_a_train_split_are_fit_for_evaluation(
+    tmp_path: Path, draw_image: DrawImage, split: str, others: list[str], how: str
+) -> None:
+    save(tmp_path / split / "ab-0.png", draw_image("ab", 1))
     result = run(tmp_path)
     assert result.exit_code == 0
-    assert "note: splits without images (2)\n  train\n  validation\n" in result.output
-    assert result.output.endswith(f"Fit for evaluation.\nNext: crnn-captcha evaluate {tmp_path}\n")
+    assert f"note: splits without images (2)\n  {others[0]}\n  {others[1]}\n" in result.output
+    said = f"Fit for evaluation.\nNext: crnn-captcha evaluate {tmp_path}{how}\n"
+    assert result.output.endswith(said)
 
 
 def test_images_to_train_on_need_some_to_validate_with(

@@ -63,6 +63,7 @@ for (const step of given.steps) {
     page.fire("keydown", { key: value, preventDefault() {} });
   } else if (where === "type") {
     focused.value = value;
+    focused.fire("input", {});
   } else if (where === "in field") {
     focused.fire("keydown", { key: value, stopPropagation() {} });
   } else if (where === "click") {
@@ -70,11 +71,13 @@ for (const step of given.steps) {
     rows[row].fire("click", { target: rows[row].buttons[button] });
   }
 }
+const noticed = elements.notice.textContent;
 elements.save.fire("click", {});
 process.stdout.write(JSON.stringify({
   saved,
   kept,
   decided: elements.decided.textContent,
+  noticed, // before saving
   notice: elements.notice.textContent,
   messages: rows.map((row) => row.message.textContent),
   states: rows.map((row) => row.dataset.row),

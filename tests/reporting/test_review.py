@@ -218,6 +218,8 @@ def test_the_browser_keeps_decisions_also_of_an_earlier_list(tmp_path: Path) -> 
     [
         ("", "Type what the image says."),
         (" c", "No white space at the ends, please."),
+        ("x\u200by", "Only characters that can be printed, please."),
+        ("x\u00a0y", "Only characters that can be printed, please."),
         ("b", "That is the label it has: keep it."),
     ],
 )
@@ -242,7 +244,26 @@ def test_without_storage_it_says_so_and_still_saves(
 ) -> None:
     page = write(tmp_path, *SUSPECTS)
     result = use(page, ("click", [0, 0]), **options)
+    assert result["noticed"] == "This browser keeps nothing: save corrections.csv before you leave."
     assert saved(result, tmp_path) == {Correction("b,1.png", "b", "keep")}
+
+
+@needs_node
+@pytest.mark.parametrize(
+    ("text", "expected", "message"),
+    [
+        ("xyzzy", {Correction("b,1.png", "b", "change", "xyzzy")}, ""),
+        ("", set(), "Type what the image says."),
+    ],
+)
+def test_a_correction_that_is_typed_anew_is_what_is_saved(
+    tmp_path: Path, text: str, expected: set[Correction], message: str
+) -> None:
+    first: list[Step] = [("key", "e"), ("type", "xyz"), ("in field", "Enter"), ("key", "k")]
+    again: list[Step] = [("key", "e"), ("type", text), ("in field", "Escape")]
+    result = use(write(tmp_path, *SUSPECTS), *first, *again)
+    assert saved(result, tmp_path) == expected
+    assert result["messages"] == [message, "", ""]
 
 
 @needs_node

@@ -33,6 +33,7 @@ from crnn_captcha.errors import (
     RunError,
 )
 from crnn_captcha.evaluation import evaluate
+from crnn_captcha.learned import count_seen
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.training import export
 from crnn_captcha.training.epochs import TOLD_TO_STOP
@@ -232,6 +233,12 @@ def test_broken_images_are_refused_or_left_out(
     stopped = replace(result, reason=TOLD_TO_STOP)
     assert f"crnn-captcha train DATA --out {run} --resume --skip-broken" in stopped.summary()
     assert export(run, tmp_path / "again.onnx") == ExportResult(1.0)  # leaves them out as well
+    validation = open_dataset(damaged, validation_fraction=config.data.validation_fraction)
+    learned = RunFolder(run).learned()
+    assert learned is not None
+    assert count_seen(validation, validation.samples("validation"), learned) == 0  # all of one hash
+    report = (run / "report/evaluation.md").read_text(encoding="utf-8")
+    assert "- left out: 20 broken images of train and validation split\n" in report
 
 
 def test_corrected_labels_are_learned_validated_and_exported(

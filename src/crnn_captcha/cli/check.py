@@ -147,7 +147,8 @@ def _report(path: str, diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.images["train"]:
         yield f"Next: crnn-captcha train {path} --out RUN"
     else:
-        yield f"Next: crnn-captcha evaluate {path}"
+        split = "" if diagnosis.images["test"] else " --split validation"
+        yield f"Next: crnn-captcha evaluate {path}{split}"
 
 
 def _finding(finding: Finding) -> Iterator[str]:

@@ -175,7 +175,7 @@ def _cards(result: EvaluationResult) -> str:
         (percent(result.merged_exact_match), "exact match, look-alikes merged"),
         (percent(result.cer), "CER, character errors"),
         (percent(surest.exact_match), f"exact match of the surest {percent(surest.coverage)}"),
-        (f"{result.images:,}", "images, nothing left out"),
+        (f"{result.images:,}", "images"),
         (f"{result.images_per_second:,.0f}", "images a second"),
     ]
     return "".join(f'<div class="card"><b>{value}</b>{name}</div>\n' for value, name in cards)

@@ -43,6 +43,7 @@ function message(index, text) {
 function whyNot(correction, label) {
   if (!correction) return "Type what the image says.";
   if (correction !== correction.trim()) return "No white space at the ends, please.";
+  if (/[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/u.test(correction)) return "Only characters that can be printed, please.";
   if (correction === label) return "That is the label it has: keep it.";
   return "";
 }
@@ -135,6 +136,11 @@ rows.forEach((row, index) => {
     event.stopPropagation(); // letters are text here
     if (event.key === "Enter" && decide(index, "change")) go(index + 1);
     else if (event.key === "Escape") go(index);
+  });
+  field(index).addEventListener("input", () => { // what a change shows is what is saved
+    if (decisionOf(index)?.decision !== "change" || decide(index, "change")) return;
+    undo(index);
+    message(index, whyNot(field(index).value, suspects[index].label));
   });
 });
 

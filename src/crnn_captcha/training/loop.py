@@ -200,7 +200,7 @@ def _train(
             corrections=corrections,
             base=base.path if base else None,
             base_digest=base.digest if base else "",
-            learned=learned_from(dataset, known) if data else known,
+            learned=learned_from(prepared.learning.dataset, known) if data else known,
         )
     epochs = Epochs(folder, config, networks, prepared, progress=progress)
     goes_on = continued and epochs.restore()
@@ -218,7 +218,7 @@ def _train(
     if progress:
         say(f"{reason} Writing bundle and report.")
     export(folder.path, folder.bundle, data=prepared.validation.dataset)
-    write_training_report(folder, prepared.validation, progress=progress)
+    write_training_report(folder, prepared, progress=progress)
     history, best = epochs.state.history, epochs.state.best_epoch
     row = history[best - 1] if best else {}
     return TrainingResult(

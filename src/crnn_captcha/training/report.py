@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crnn_captcha.batches import Batches
 from crnn_captcha.evaluation import evaluate
 from crnn_captcha.recognizer import Recognizer
 from crnn_captcha.reporting.page import write_report
+from crnn_captcha.training.preparation import Prepared
 from crnn_captcha.training.run import RunFolder
 
 
-def write_training_report(folder: RunFolder, validation: Batches, *, progress: bool) -> Path:
+def write_training_report(folder: RunFolder, prepared: Prepared, *, progress: bool) -> Path:
     """Reads the validation images with the run's bundle, and writes `report/` about it.
 
     Args:
         folder: a run with a bundle.
-        validation: its samples are read.
+        prepared: its validation images are read.
         progress: show a progress bar on standard error.
 
     Returns:
@@ -26,11 +26,14 @@ def write_training_report(folder: RunFolder, validation: Batches, *, progress: b
         OSError: if a file can't be written.
     """
     recognizer = Recognizer(folder.bundle)
+    validation = prepared.validation
     dataset = validation.dataset
     config = folder.load_config()
     facts = {"preset": config.preset, "data": dataset.path.name, "split": "validation"}
     if corrections := folder.own_corrections():
         facts["labels by review"] = corrections.summary
+    if prepared.skipped:
+        facts["left out"] = f"{prepared.skipped:,} broken images of train and validation split"
     return write_report(
         evaluate(recognizer, dataset, validation.samples, progress=progress),
         folder.report,
