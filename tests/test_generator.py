@@ -8,8 +8,8 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -205,16 +205,28 @@ def test_a_charset_that_no_font_has_is_refused_before_anything_is_drawn() -> Non
         generate(1, 0, style=Style(charset=Charset("a\u0f8b")))
 
 
+@dataclass
+class _Peer:
+    draw: Callable[..., Any]
+    needs_font: bool
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.draw(*arguments)
+
+
 @pytest.fixture
 def peer(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What the generator of somebody else is called with; it draws noise."""
     calls: list[tuple[Any, ...]] = []
+    peers: dict[str, _Peer] = {}
 
     def draw(text: str, size: tuple[int, int], font: Path | None, random: Any) -> Any:
         calls.append((text, size, font))
         return random.integers(256, size=(*size[::-1], 3)).astype(np.uint8)
 
-    monkeypatch.setattr(generator_module, "find_peer", lambda name: draw)
+    for name, needs_font in (("theirs", False), ("fontless", True)):
+        monkeypatch.setitem(peers, name, _Peer(draw, needs_font))
+    monkeypatch.setattr(generator_module, "find_peer", peers.__getitem__)
     return calls
 
 
@@ -235,6 +247,7 @@ def test_somebody_elses_generator_gets_true_type_fonts(peer: list[tuple[Any, ...
     for index in range(20):
         generator.draw(0, index)
     assert {font for _, _, font in peer} == {Path("a.ttf"), Path("c.ttf")}
+    assert [font.path for font in generator.fonts] == [Path("a.ttf"), Path("c.ttf")]
 
 
 @pytest.mark.usefixtures("peer")
@@ -242,6 +255,9 @@ def test_somebody_elses_generator_needs_fonts_that_it_can_draw_with() -> None:
     fonts = [Font("web", "Regular", Path("a.woff2")), Font("built in", "Regular", None)]
     with pytest.raises(FontError, match=r"'theirs' draws with \.ttf .* none among 1 fonts"):
         Generator(replace(Style(), generator="theirs"), fonts)
+    assert Generator(replace(Style(), generator="theirs"), fonts[1:]).fonts == ()  # has its own
+    with pytest.raises(FontError, match=r"'fontless' draws with \.ttf .* none among 0 fonts"):
+        Generator(replace(Style(), generator="fontless"), fonts[1:])
 
 
 def test_somebody_elses_generator_has_to_be_there() -> None:

@@ -6,7 +6,7 @@ import io
 import struct
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +287,38 @@ def test_a_bmp_with_alpha() -> None:
     image = decode_image(cv2.imencode(".bmp", bgra)[1].tobytes())
 
     assert image.tolist() == [[[255, 255, 255], [10, 20, 30]]]
+
+
+def _bmp(bits: int, masks: Sequence[int], pixels: bytes) -> bytes:
+    """Two pixels in one row, under a header that knows no mask of alpha."""
+    header = struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, bits, 3 if masks else 0, 0, 0, 0, 0, 0)
+    body = header + struct.pack(f"<{len(masks)}I", *masks)
+    return (
+        b"BM"
+        + struct.pack("<IHHI", 14 + len(body) + len(pixels), 0, 0, 14 + len(body))
+        + (body + pixels)
+    )
+
+
+@pytest.mark.parametrize(
+    ("bits", "masks", "pixels"),
+    [
+        (32, (0xFF0000, 0xFF00, 0xFF), struct.pack("<II", 0x00C8140A, 0x00FFFFFF)),
+        (32, (), struct.pack("<II", 0x00C8140A, 0x00FFFFFF)),
+        (16, (), struct.pack("<HH", 0b0_11000_00010_00001, 0x7FFF)),
+        (16, (0xF800, 0x7E0, 0x1F), struct.pack("<HH", 0b11000_000101_00001, 0xFFFF)),
+    ],
+    ids=["32 bits and masks", "32 bits", "15 of 16 bits", "16 bits"],
+)
+def test_a_bmp_without_alpha_has_its_colours_and_a_white_paper(
+    bits: int, masks: Sequence[int], pixels: bytes
+) -> None:
+    data = _bmp(bits, masks, pixels)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    image = decode_image(data)
+    assert np.abs(image.astype(int) - expected).max() <= 1
+    assert image[0, 1].tolist() == [255, 255, 255]
+    assert image[0, 0].tolist() != [255, 255, 255]
 
 
 def test_an_upside_down_bmp() -> None:

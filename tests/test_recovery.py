@@ -18,7 +18,7 @@ from crnn_captcha.dataset import BrokenImage, Dataset, Sample, open_dataset
 from crnn_captcha.drawing import draw
 from crnn_captcha.errors import ConfigError, FontError
 from crnn_captcha.files import write_bytes
-from crnn_captcha.font_files import font_file, sheet
+from crnn_captcha.font_files import font_file, sheet, write_fonts
 from crnn_captcha.fonts import Font, find_fonts
 from crnn_captcha.generator import Generator, png_of
 from crnn_captcha.images import decode_image
@@ -264,6 +264,35 @@ def test_a_font_that_lacks_characters_is_used_only_where_asked_for(
     assert font.lacking("ab1") == "1"
     with pytest.raises(FontError, match=r"some\.ttf lacks '123'"):
         find_fonts("123", tmp_path, incomplete=True)
+
+
+def test_what_a_font_draws_alike_counts_as_lacking_where_that_may_be(
+    letters: list[list[LetterShape]], tmp_path: Path
+) -> None:
+    glyphs = recover_glyphs(letters)
+    glyphs["b"] = glyphs["a"]
+    write_bytes(tmp_path / "some.ttf", font_file(glyphs, "some"))
+    with pytest.raises(FontError, match=r"some\.ttf draws 'ab' alike"):
+        find_fonts("abd", tmp_path)
+    (font,) = find_fonts("abdeg1", tmp_path, incomplete=True)
+    assert font.usable("abdeg1") == "deg"
+    style = replace(STYLE, charset=Charset("abdeg1"), fonts=FontStyle(incomplete=True))
+    drawn = Generator(style, [font])
+    assert {c for key in range(100) for c in drawn.label(key)} == set("deg")
+    with pytest.raises(FontError, match=r"some character of 'ab1' .*some\.ttf lacks '1'"):
+        find_fonts("ab1", tmp_path, incomplete=True)
+
+
+def test_fonts_of_two_data_sets_are_drawn_with_together(
+    letters: list[list[LetterShape]], tmp_path: Path
+) -> None:
+    glyphs = recover_glyphs(letters)
+    for folder, characters in (("one", "abd"), ("other", "abe")):
+        font = RecoveredFont("font-001", {c: glyphs[c] for c in characters}, (), (20.0,))
+        write_fonts(Recovery((font,), (Sample("0.png", "ab"),), 1, ()), tmp_path / folder)
+    found = find_fonts("abde", [tmp_path / "one", tmp_path / "other"], incomplete=True)
+    assert sorted(font.usable("abde") for font in found) == ["abd", "abe"]
+    assert all(font.family.startswith("font-001 ") for font in found)
 
 
 def test_incomplete_fonts_draw_whole_labels() -> None:

@@ -95,6 +95,7 @@ def test_an_unknown_style_is_refused_with_all_names() -> None:
     [
         ("lines = ", "A style is valid TOML. Received: "),
         ("min_length = " + 5000 * "1", "A style is valid TOML. Received: "),
+        ("min_length = " + 5000 * "[", "A style is valid TOML. Received: "),
         ("capitals = 1" + 400 * "0", "capitals: int too large to convert to float"),
         ("min_length = 0", "isn't valid. Labels have 1 to 32 characters"),
         ("length = 3", "isn't valid. Its keys are charset, min_length, max_length, capitals,"),

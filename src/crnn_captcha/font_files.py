@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,14 @@ from PIL import Image, ImageDraw, ImageFont
 from crnn_captcha.errors import MissingExtraError
 from crnn_captcha.files import write_bytes, write_text
 from crnn_captcha.fonts import UNMAPPED
-from crnn_captcha.recovery import STYLE_FILE, RecoveredGlyph, Recovery, style_file, table
+from crnn_captcha.recovery import (
+    STYLE_FILE,
+    RecoveredFont,
+    RecoveredGlyph,
+    Recovery,
+    style_file,
+    table,
+)
 from crnn_captcha.tables import ENCODING, ON_OTHER_BYTES
 from crnn_captcha.typefaces import repaired
 
@@ -29,7 +37,7 @@ TALLEST_UNITS = 700  # of the font's tallest letter above the line
 BEARING_UNITS = 40  # of room on each side of a letter
 OVERSAMPLING = 8  # outlines are followed at so many points a pixel
 OUTLINE_ERROR_PX = 0.06  # by which a straight piece of an outline may miss it
-LEAST_AREA_PX = 1.0  # of a part of a letter, or of a hole in it
+LEAST_AREA_PX = 1.0  # of a part of a letter, or of a hole in it: a single pixel is too small
 SHEET_ROW_PX = 40  # of the picture of all fonts
 SHEET_FONT_PX = 32
 SHEET_COLUMN_PX = 34
@@ -44,7 +52,7 @@ def write_fonts(recovery: Recovery, folder: Path) -> None:
         recovery: by `recover_fonts`.
         folder: is made if it isn't there.
     """
-    files = {font.name: font_file(font.glyphs, font.name) for font in recovery.fonts}
+    files = {font.name: font_file(font.glyphs, _family(font)) for font in recovery.fonts}
     for name, content in files.items():
         write_bytes(folder / f"{name}.ttf", content)
     write_bytes(folder / PICTURE, sheet(files, recovery.characters))
@@ -53,7 +61,7 @@ def write_fonts(recovery: Recovery, folder: Path) -> None:
 
 
 def font_file(glyphs: Mapping[str, RecoveredGlyph], family: str) -> bytes:
-    """A TrueType font of recovered glyphs; other characters have an empty box.
+    """A TrueType font of recovered glyphs; other characters are a box.
 
     The same glyphs give the same bytes.
 
@@ -82,13 +90,21 @@ def font_file(glyphs: Mapping[str, RecoveredGlyph], family: str) -> bytes:
     builder.setupHorizontalMetrics(metrics)
     builder.setupHorizontalHeader(ascent=UNITS_PER_EM, descent=-UNITS_PER_EM // 2)
     builder.setupNameTable({"familyName": family, "styleName": "Regular"})
-    builder.setupOS2()
+    builder.setupOS2(usWinAscent=UNITS_PER_EM, usWinDescent=UNITS_PER_EM // 2)
     builder.setupPost()
     builder.updateHead(created=0, modified=0)
     builder.font.recalcTimestamp = False
     buffer = io.BytesIO()
     builder.save(buffer)
     return buffer.getvalue()
+
+
+def _family(font: RecoveredFont) -> str:
+    """The font's name and what tells it from that of other data: fonts of one name are one."""
+    hashed = blake2b(digest_size=3)
+    for character, glyph in sorted(font.glyphs.items()):
+        hashed.update(character.encode() + glyph.letter.coverage.tobytes())
+    return f"{font.name} {hashed.hexdigest()}"
 
 
 def sheet(fonts: Mapping[str, bytes], characters: str) -> bytes:

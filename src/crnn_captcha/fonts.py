@@ -66,6 +66,10 @@ class Font:
         pairs = zip(characters, inks, strict=True)
         return "".join(c for c, ink in pairs if ink in twice and c not in LOOK_ALIKES)
 
+    def usable(self, characters: str) -> str:
+        """Those of `characters` that the font draws, each in its own way."""
+        return _usable(self, characters)
+
 
 def find_fonts(
     characters: str,
@@ -117,23 +121,22 @@ def find_fonts(
         name = path.name if path else "Pillow's built-in font"
         try:
             font = _identify(path)
-            lacking = font.lacking(characters)
-            drawn = "".join(c for c in characters if c not in lacking)
-            alike = font.alike(drawn if incomplete else characters)
+            lacking, alike = font.lacking(characters), font.alike(characters)
+            enough = font.usable(characters) if incomplete else not lacking and not alike
         except FontError:  # no font can be drawn with here
             raise
         except BROKEN as error:
             reasons.append(f"{name} can't be drawn with ({error})")
             continue
-        if lacking and not (incomplete and drawn):
-            reasons.append(f"{name} lacks '{lacking}'")
-        elif alike:
-            reasons.append(f"{name} draws '{alike}' alike")
-        else:
+        if enough:
             for variant in _variants(font):
                 found.setdefault((variant.family, variant.style), variant)
+        elif lacking:
+            reasons.append(f"{name} lacks '{lacking}'")
+        else:
+            reasons.append(f"{name} draws '{alike}' alike")
     if not found:
-        raise FontError(_no_font(characters, folders, reasons))
+        raise FontError(_no_font(characters, folders, reasons, incomplete))
     return tuple(found[key] for key in sorted(found))
 
 
@@ -145,12 +148,15 @@ def families(fonts: Iterable[Font]) -> dict[str, list[Font]]:
     return grouped
 
 
-def _no_font(characters: str, folders: Sequence[Folder], reasons: list[str]) -> str:
+def _no_font(
+    characters: str, folders: Sequence[Folder], reasons: list[str], incomplete: bool
+) -> str:
+    some = "some" if incomplete else "every"
     where = f"in {', '.join(map(str, folders))}" if folders else "among the installed fonts"
     why = "; ".join(reasons[:MAX_REASONS]) or f"no {', '.join(FONT_SUFFIXES)} file there"
     more = f"; and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
     return (
-        f"A font is usable if it draws every character of '{characters}' in its own way. "
+        f"A font is usable if it draws {some} character of '{characters}' in its own way. "
         f"Received: none {where} ({why}{more}). "
         "Name a folder with a font that has them, or leave characters out."
     )
@@ -221,6 +227,13 @@ def _draws(font: Font, character: str) -> bool:
     """Whether the font draws a character as something, and not as its .notdef glyph."""
     ink = _ink(font, character)
     return any(ink) and ink != _ink(font, UNMAPPED)
+
+
+@lru_cache(maxsize=2**12)
+def _usable(font: Font, characters: str) -> str:
+    drawn = "".join(c for c in characters if _draws(font, c))
+    alike = font.alike(drawn)
+    return "".join(c for c in drawn if c not in alike)
 
 
 @lru_cache(maxsize=4096)

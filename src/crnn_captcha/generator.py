@@ -92,22 +92,22 @@ class Generator:
         self.style = style or load_style()
         self.fonts = tuple(self._fonts() if fonts is None else fonts)
         self._families = list(families(self.fonts).values())
-        paths = [font.path for font in self.fonts if font.path]
-        self._files = [path for path in paths if path.suffix.lower() == ".ttf"]  # for peers
         if self.style.generator != OWN:
-            find_peer(self.style.generator)
-            if paths and not self._files:
-                raise FontError(
-                    f"'{self.style.generator}' draws with .ttf files alone. Received: none among "
-                    f"{len(paths)} fonts. Name a folder that has some."
-                )
+            self._keep_files(find_peer(self.style.generator).needs_font)
+        self._files = [font.path for font in self.fonts if font.path]  # for peers
+
+    def _keep_files(self, needed: bool) -> None:
+        """Of the fonts those that other generators can draw with."""
+        found = sum(font.path is not None for font in self.fonts)
+        self.fonts = tuple(f for f in self.fonts if f.path and f.path.suffix.lower() == ".ttf")
+        if not self.fonts and (found or needed):
+            raise FontError(
+                f"'{self.style.generator}' draws with .ttf files alone. Received: none among "
+                f"{found} fonts. Name a folder that has some."
+            )
 
     def draw(self, *key: int) -> Drawn:
-        """The image of a key: whole numbers of at least 0, for example a seed and an id.
-
-        Raises:
-            FontError: if the style's generator wants a font, and there is none.
-        """
+        """The image of a key: whole numbers of at least 0, for example a seed and an id."""
         random = np.random.default_rng(key)
         label, by_family = self._label(random)
         style = self.style
@@ -139,8 +139,7 @@ class Generator:
             family = by_family[int(random.integers(len(by_family)))]
             font = family[int(random.integers(len(family)))]
             by_family = [[font]]
-            lacking = font.lacking(characters)
-            characters = "".join(c for c in characters if c not in lacking)
+            characters = font.usable(characters)
         length = int(random.integers(self.style.min_length, self.style.max_length, endpoint=True))
         chosen = [characters[i] for i in random.integers(len(characters), size=length)]
         confusable = [c for c in characters if c in self.style.confusable]

@@ -101,6 +101,8 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     width, height = image_size(data)
     _check_size(width, height)
     image = _opencv_decode(file_format, data)
+    if file_format.name == "BMP":
+        image = _mended_bmp(data, image)
     if image.shape[:2] != (height, width):
         found = f"claims {width}x{height} pixels but holds {image.shape[1]}x{image.shape[0]}"
         raise _damaged(file_format.name, found)
@@ -313,6 +315,18 @@ def _opencv_decode(file_format: _Format, data: bytes) -> NDArray[Any]:
         depth = frame[24]
         level = int.from_bytes(frame[41:43]) * (255 // (2**depth - 1) if depth < 8 else 1)
         image[image == level] = np.iinfo(image.dtype).max
+    return image
+
+
+def _mended_bmp(data: bytes, image: NDArray[Any]) -> NDArray[Any]:
+    """What OpenCV makes of a BMP, but without filler bytes as alpha, and with a white of 255."""
+    header_bytes, bits, compression = struct.unpack_from("<I10xHI", data, 14)
+    if bits == 32 and header_bytes < 56:  # it has no mask of alpha
+        return image[..., :3]
+    if bits == 16:  # five bits a channel, or six of green: the highest fill those that are missing
+        masks = struct.unpack_from("<3I", data, 54) if compression == 3 else (0, 0, 0)
+        green = 6 if masks[1] == 0x7E0 else 5
+        return image | image >> np.array([5, green, 5], np.uint8)
     return image
 
 

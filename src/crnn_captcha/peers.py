@@ -57,6 +57,7 @@ class Peer:
         chance: modules, and the name in each, that it draws chance from.
         draw: calls it: text, (width, height), a font's file or None for its own -> image.
         prepare: called before its modules are imported.
+        needs_font: whether it has no font of its own.
     """
 
     package: str
@@ -65,6 +66,7 @@ class Peer:
     chance: tuple[tuple[str, str], ...]
     draw: Draw
     prepare: Callable[[], object] | None = None
+    needs_font: bool = False
 
     def __call__(
         self, text: str, size: tuple[int, int], font: Path | None, random: np.random.Generator
@@ -195,6 +197,7 @@ GENERATORS: Mapping[str, Peer] = MappingProxyType(
                 "wheezy.captcha.image",
                 (("wheezy.captcha.image", "random"),),
                 _wheezy,
+                needs_font=True,
             ),
             Peer(  # its package is called as that of `captcha`: only one of the two can be there
                 "django-simple-captcha",

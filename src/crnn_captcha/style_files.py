@@ -77,7 +77,7 @@ def _values(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"A style's file is there, and text in UTF-8. Received: {path} ({error})."
         ) from error
-    except ValueError as error:  # of TOML, or of a number with thousands of digits
+    except (ValueError, RecursionError) as error:  # of TOML; thousands of digits or of brackets
         raise ConfigError(f"A style is valid TOML. Received: {path} ({error}).") from error
     match values:
         case {"fonts": {"folders": list(folders)} as fonts}:

@@ -98,7 +98,8 @@ class FontStyle:
         folders: where font files (.ttf, .otf, .woff, .woff2) lie, at any depth; relative to the
             style's file.
         installed: also draw with the fonts of installed packages.
-        incomplete: also draw with fonts that lack characters: their labels have none of those.
+        incomplete: also draw with fonts that lack characters or draw some alike: their labels have
+            none of those.
         per_letter: each letter has a font of its own, not each image.
 
     Raises:

@@ -87,9 +87,6 @@ def cut_letters(image: Image, label: str) -> list[LetterShape]:
 
     Returns:
         A shape for each character; none where the letters can't be told apart.
-
-    Raises:
-        PreprocessingError: if a stage can't take the image.
     """
     prepared = invert(add_ink(part_letters(crop_ink(image))))  # (height, width, 4)
     places = split_letters(prepared.transpose(1, 0, 2), len(label))
@@ -113,7 +110,8 @@ def group_by_font(images: Sequence[Sequence[LetterShape]]) -> list[list[int]]:
     """Which images are drawn in the same font.
 
     Groups grow from pairs: those that most speaks for are put together first, and then count as
-    one (agglomerative clustering, with the mean evidence of their pairs).
+    one (agglomerative clustering; what speaks for two groups is the sum over their pairs, for the
+    root of the number of letters that it rests on).
 
     Args:
         images: the letters of each. Memory grows with the square of their number: 3.5 GB for
