@@ -247,7 +247,7 @@ def test_confidences_are_probabilities(logits: NDArray[np.float32]) -> None:
 def test_confidences_of_merged_characters_are_probabilities() -> None:
     letters = Charset("0o1li")
     random = np.random.default_rng(0)
-    logits = random.normal(0, 3, (300, 6, 6)).astype(np.float32)
+    logits = random.normal(0, 20, (300, 6, 6)).astype(np.float32)
     readings = decode(logits, letters, constraint=Constraint(merge=LOOKALIKES))
     confidences = [c.confidence for reading in readings for c in reading.characters]
     assert len(confidences) > 300

@@ -176,10 +176,11 @@ def test_a_font_with_capitals_for_small_letters_cannot_tell_them_apart(tmp_path:
 
 
 def test_look_alikes_are_no_reason_to_leave_a_font_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    inks = {"a": b"1", "b": b"1", "0": b"2", "o": b"2", "c": b"3"}
+    inks = {"a": b"1", "b": b"1", "0": b"2", "o": b"2", "c": b"3", "L": b"4", "l": b"4"}
     monkeypatch.setattr(fonts_module, "_ink", lambda font, character: inks[character])
     assert BUILT_IN.alike("abc0o") == "ab"
     assert BUILT_IN.alike("ac0o") == ""
+    assert BUILT_IN.alike("cLl") == "Ll"  # neither can be read, though one is such a look-alike
 
 
 def test_a_font_that_lacks_a_character_is_left_out(tmp_path: Path) -> None:

@@ -253,10 +253,10 @@ def test_somebody_elses_generator_gets_true_type_fonts(peer: list[tuple[Any, ...
 @pytest.mark.usefixtures("peer")
 def test_somebody_elses_generator_needs_fonts_that_it_can_draw_with() -> None:
     fonts = [Font("web", "Regular", Path("a.woff2")), Font("built in", "Regular", None)]
-    with pytest.raises(FontError, match=r"'theirs' draws with \.ttf .* none among 1 fonts"):
+    with pytest.raises(FontError, match=r"'theirs' draws with \.ttf .* none among 1 font files"):
         Generator(replace(Style(), generator="theirs"), fonts)
     assert Generator(replace(Style(), generator="theirs"), fonts[1:]).fonts == ()  # has its own
-    with pytest.raises(FontError, match=r"'fontless' draws with \.ttf .* none among 0 fonts"):
+    with pytest.raises(FontError, match=r"'fontless' draws with \.ttf .* none among 0 font files"):
         Generator(replace(Style(), generator="fontless"), fonts[1:])
 
 

@@ -279,7 +279,9 @@ def test_what_a_font_draws_alike_counts_as_lacking_where_that_may_be(
     style = replace(STYLE, charset=Charset("abdeg1"), fonts=FontStyle(incomplete=True))
     drawn = Generator(style, [font])
     assert {c for key in range(100) for c in drawn.label(key)} == set("deg")
-    with pytest.raises(FontError, match=r"some character of 'ab1' .*some\.ttf lacks '1'"):
+    with pytest.raises(
+        FontError, match=r"some character of 'ab1' .*some\.ttf lacks '1' and draws 'ab' alike"
+    ):
         find_fonts("ab1", tmp_path, incomplete=True)
 
 

@@ -100,7 +100,7 @@ def font_file(glyphs: Mapping[str, RecoveredGlyph], family: str) -> bytes:
 
 
 def _family(font: RecoveredFont) -> str:
-    """The font's name and what tells it from that of other data: fonts of one name are one."""
+    """The font's name, and a hash: fonts of one name count as one, and other data have the same."""
     hashed = blake2b(digest_size=3)
     for character, glyph in sorted(font.glyphs.items()):
         hashed.update(character.encode() + glyph.letter.coverage.tobytes())

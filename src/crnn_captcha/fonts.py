@@ -59,15 +59,15 @@ class Font:
     def alike(self, characters: str) -> str:
         """Those of `characters` that the font draws as another one of them.
 
-        But for `LOOK_ALIKES`: of those, people guess, too.
+        But for `LOOK_ALIKES` among themselves: of those, people guess, too.
         """
         inks = [_ink(self, character) for character in characters]
-        twice = {ink for ink in inks if inks.count(ink) > 1}
-        pairs = zip(characters, inks, strict=True)
-        return "".join(c for c, ink in pairs if ink in twice and c not in LOOK_ALIKES)
+        pairs = list(zip(characters, inks, strict=True))
+        shared = {ink for c, ink in pairs if c not in LOOK_ALIKES and inks.count(ink) > 1}
+        return "".join(c for c, ink in pairs if ink in shared)
 
     def usable(self, characters: str) -> str:
-        """Those of `characters` that the font draws, each in its own way."""
+        """Those of `characters` that the font draws, each in its own way but for `LOOK_ALIKES`."""
         return _usable(self, characters)
 
 
@@ -86,13 +86,13 @@ def find_fonts(
     is a font.
 
     A text can't be read where two of its characters look the same. So a font that has capitals for
-    small letters is left out if both can stand in a label.
+    small letters is left out if both can stand in a label, and gives neither if it may lack some.
 
     Args:
         characters: what has to be drawn.
         folders: look here, at any depth, for .ttf, .otf, .woff and .woff2 files.
         installed: use the installed fonts, too; None uses them where there are no folders.
-        incomplete: a font will do that can draw some of them.
+        incomplete: a font will do that draws some of them, each in its own way.
 
     Returns:
         At least one font, ordered by family and style, wherever they are installed.
@@ -121,20 +121,21 @@ def find_fonts(
         name = path.name if path else "Pillow's built-in font"
         try:
             font = _identify(path)
-            lacking, alike = font.lacking(characters), font.alike(characters)
-            enough = font.usable(characters) if incomplete else not lacking and not alike
+            usable = font.usable(characters)
+            if usable == characters or (incomplete and usable):
+                for variant in _variants(font):
+                    found.setdefault((variant.family, variant.style), variant)
+                continue
+            lacking = font.lacking(characters)
+            alike = font.alike("".join(c for c in characters if c not in lacking))
         except FontError:  # no font can be drawn with here
             raise
         except BROKEN as error:
             reasons.append(f"{name} can't be drawn with ({error})")
             continue
-        if enough:
-            for variant in _variants(font):
-                found.setdefault((variant.family, variant.style), variant)
-        elif lacking:
-            reasons.append(f"{name} lacks '{lacking}'")
-        else:
-            reasons.append(f"{name} draws '{alike}' alike")
+        why = [f"lacks '{lacking}'"] if lacking else []
+        why += [f"draws '{alike}' alike"] if alike else []
+        reasons.append(f"{name} {' and '.join(why)}")
     if not found:
         raise FontError(_no_font(characters, folders, reasons, incomplete))
     return tuple(found[key] for key in sorted(found))
@@ -229,9 +230,10 @@ def _draws(font: Font, character: str) -> bool:
     return any(ink) and ink != _ink(font, UNMAPPED)
 
 
-@lru_cache(maxsize=2**12)
+@lru_cache(maxsize=2**14)  # of some 300 bytes: thousands of fonts
 def _usable(font: Font, characters: str) -> str:
-    drawn = "".join(c for c in characters if _draws(font, c))
+    lacking = font.lacking(characters)
+    drawn = "".join(c for c in characters if c not in lacking)
     alike = font.alike(drawn)
     return "".join(c for c in drawn if c not in alike)
 

@@ -91,9 +91,9 @@ class Generator:
     def __init__(self, style: Style | None = None, fonts: Sequence[Font] | None = None) -> None:
         self.style = style or load_style()
         self.fonts = tuple(self._fonts() if fonts is None else fonts)
-        self._families = list(families(self.fonts).values())
         if self.style.generator != OWN:
             self._keep_files(find_peer(self.style.generator).needs_font)
+        self._families = list(families(self.fonts).values())
         self._files = [font.path for font in self.fonts if font.path]  # for peers
 
     def _keep_files(self, needed: bool) -> None:
@@ -103,7 +103,7 @@ class Generator:
         if not self.fonts and (found or needed):
             raise FontError(
                 f"'{self.style.generator}' draws with .ttf files alone. Received: none among "
-                f"{found} fonts. Name a folder that has some."
+                f"{found} font files. Name a folder that has some."
             )
 
     def draw(self, *key: int) -> Drawn:

@@ -321,11 +321,13 @@ def _opencv_decode(file_format: _Format, data: bytes) -> NDArray[Any]:
 def _mended_bmp(data: bytes, image: NDArray[Any]) -> NDArray[Any]:
     """What OpenCV makes of a BMP, but without filler bytes as alpha, and with a white of 255."""
     header_bytes, bits, compression = struct.unpack_from("<I10xHI", data, 14)
+    masks = struct.unpack_from("<3I", data, 54) if compression == 3 else None
     if bits == 32 and header_bytes < 56:  # it has no mask of alpha
+        if masks not in (None, (0xFF0000, 0xFF00, 0xFF)):  # OpenCV 5.0 would mix up the colours
+            raise _damaged("BMP", "has its channels in another order")
         return image[..., :3]
     if bits == 16:  # five bits a channel, or six of green: the highest fill those that are missing
-        masks = struct.unpack_from("<3I", data, 54) if compression == 3 else (0, 0, 0)
-        green = 6 if masks[1] == 0x7E0 else 5
+        green = 6 if masks and masks[1] == 0x7E0 else 5
         return image | image >> np.array([5, green, 5], np.uint8)
     return image
 

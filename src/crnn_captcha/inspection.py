@@ -199,10 +199,12 @@ def _alike(fingerprints: Sequence[Fingerprint], same: Sequence[Sequence[int]]) -
 def _of_one_label(
     images: Sequence[ImageFacts], fingerprints: Sequence[Fingerprint], alike: list[list[int]]
 ) -> Iterator[list[int]]:
-    """Groups of one label: two of it may be in a group through an image of another alone."""
+    """The same within each label: two images may look the same through one of another label."""
     for group in alike:
         for label in sorted({images[i].sample.label for i in group}):
             own = [i for i in group if images[i].sample.label == label]
+            if len(own) < 2:
+                continue
             for found in [own] if own == group else _compared(fingerprints, own):
                 if len({images[i].digest for i in found}) > 1:
                     yield found

@@ -110,8 +110,8 @@ def group_by_font(images: Sequence[Sequence[LetterShape]]) -> list[list[int]]:
     """Which images are drawn in the same font.
 
     Groups grow from pairs: those that most speaks for are put together first, and then count as
-    one (agglomerative clustering; what speaks for two groups is the sum over their pairs, for the
-    root of the number of letters that it rests on).
+    one (agglomerative clustering; what speaks for two groups is the sum over their pairs, divided
+    by the root of the number of letters that it rests on).
 
     Args:
         images: the letters of each. Memory grows with the square of their number: 3.5 GB for

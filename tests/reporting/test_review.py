@@ -250,17 +250,18 @@ def test_without_storage_it_says_so_and_still_saves(
 
 @needs_node
 @pytest.mark.parametrize(
-    ("text", "expected", "message"),
+    ("typed", "expected", "message"),
     [
-        ("xyzzy", {Correction("b,1.png", "b", "change", "xyzzy")}, ""),
-        ("", set(), "Type what the image says."),
+        (["xyzzy"], {Correction("b,1.png", "b", "change", "xyzzy")}, ""),
+        ([""], set(), "Type what the image says."),
+        (["", " ", "abc"], {Correction("b,1.png", "b", "change", "abc")}, ""),
     ],
 )
 def test_a_correction_that_is_typed_anew_is_what_is_saved(
-    tmp_path: Path, text: str, expected: set[Correction], message: str
+    tmp_path: Path, typed: Sequence[str], expected: set[Correction], message: str
 ) -> None:
     first: list[Step] = [("key", "e"), ("type", "xyz"), ("in field", "Enter"), ("key", "k")]
-    again: list[Step] = [("key", "e"), ("type", text), ("in field", "Escape")]
+    again: list[Step] = [("key", "e"), *(("type", text) for text in typed), ("in field", "Escape")]
     result = use(write(tmp_path, *SUSPECTS), *first, *again)
     assert saved(result, tmp_path) == expected
     assert result["messages"] == [message, "", ""]

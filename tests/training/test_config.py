@@ -235,6 +235,14 @@ def test_any_value_survives_toml(charset: str, rate: float, seed: int, units: li
     assert from_toml(to_toml(config, {})) == config
 
 
+@pytest.mark.parametrize("value", [5000 * "[", 5000 * "1"], ids=["brackets", "digits"])
+def test_what_is_no_end_of_a_value_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match="doesn't fit"):
+        change(CLASSIC, [f"seed={value}"])
+    with pytest.raises(ConfigError, match=r"config\.toml isn't valid TOML: "):
+        from_toml(f"seed = {value}")
+
+
 def test_broken_toml_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"config\.toml isn't valid TOML: "):
         from_toml("seed = ")

@@ -236,9 +236,11 @@ def test_broken_images_are_refused_or_left_out(
     validation = open_dataset(damaged, validation_fraction=config.data.validation_fraction)
     learned = RunFolder(run).learned()
     assert learned is not None
-    assert count_seen(validation, validation.samples("validation"), learned) == 0  # all of one hash
+    assert (
+        count_seen(validation, validation.samples("validation"), learned) == 0
+    )  # whose broken ones have the same bytes
     report = (run / "report/evaluation.md").read_text(encoding="utf-8")
-    assert "- left out: 20 broken images of train and validation split\n" in report
+    assert "- broken images left out: 20, of train and validation split\n" in report
 
 
 def test_corrected_labels_are_learned_validated_and_exported(

@@ -8,6 +8,8 @@ const decided = document.getElementById("decided");
 const notice = document.getElementById("notice");
 // By file name: label, decision, correction. Also those of images that an earlier list had.
 const decisions = stored();
+// Rows whose text was a change when it was last right: typed on, it is one again.
+const changing = new Set();
 let current = 0;
 
 function stored() {
@@ -57,6 +59,7 @@ function decide(index, decision) {
     field(index).focus();
     return false;
   }
+  changing.delete(index);
   decisions.set(name, { label, decision, correction });
   store();
   show(index);
@@ -65,6 +68,7 @@ function decide(index, decision) {
 
 function undo(index) {
   decisions.delete(suspects[index].name);
+  changing.delete(index);
   message(index, "");
   store();
   show(index);
@@ -138,8 +142,10 @@ rows.forEach((row, index) => {
     else if (event.key === "Escape") go(index);
   });
   field(index).addEventListener("input", () => { // what a change shows is what is saved
-    if (decisionOf(index)?.decision !== "change" || decide(index, "change")) return;
+    if (decisionOf(index)?.decision === "change") changing.add(index);
+    if (!changing.has(index) || decide(index, "change")) return;
     undo(index);
+    changing.add(index);
     message(index, whyNot(field(index).value, suspects[index].label));
   });
 });

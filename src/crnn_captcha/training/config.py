@@ -432,7 +432,7 @@ def _from_dict(values: dict[str, Any], where: str) -> Config:
 def _load(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of TOML; thousands of digits or of brackets
         raise ConfigError(f"config.toml isn't valid TOML: {error}.") from error
 
 
@@ -447,5 +447,5 @@ def _keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
 def _parse(value: str) -> Any:
     try:
         return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return value.strip()

@@ -33,7 +33,7 @@ def write_training_report(folder: RunFolder, prepared: Prepared, *, progress: bo
     if corrections := folder.own_corrections():
         facts["labels by review"] = corrections.summary
     if prepared.skipped:
-        facts["left out"] = f"{prepared.skipped:,} broken images of train and validation split"
+        facts["broken images left out"] = f"{prepared.skipped:,}, of train and validation split"
     return write_report(
         evaluate(recognizer, dataset, validation.samples, progress=progress),
         folder.report,
