@@ -84,7 +84,7 @@ class BatchStream(ABC):
         except BrokenExecutor as error:  # from a result, or when the next batch is handed in
             raise DatasetError(
                 f"A worker process died while making a batch ({error}). Is memory short? "
-                "Go on with --resume, and fewer data.workers."
+                "Go on with --resume and fewer of them: --set data.workers=1."
             ) from error
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -126,7 +126,7 @@ def _result(future: Future[Batch], timeout_s: float) -> Batch:
     except FutureTimeoutError:
         raise DatasetError(
             f"No batch came within {timeout_s:g} s. Is the disk hanging? "
-            "Go on with --resume, with --set data.processes=false if processes were used."
+            "Go on with --resume; if processes were used, with --set data.processes=false."
         ) from None
 
 

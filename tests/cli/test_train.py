@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -222,6 +223,22 @@ def test_nothing_to_learn_from_is_one_line_and_exit_2(
 @pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--seed", "-1"], ["--epochs", "x"]])
 def test_values_out_of_range_exit_with_2(arguments: list[str]) -> None:
     assert run("data.zip", "--out", "run", *arguments).exit_code == 2
+
+
+def test_another_backend_is_refused_before_it_is_looked_for(tmp_path: Path) -> None:
+    arguments = "train", "data.zip", "--out", tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, "-c", "from crnn_captcha.cli.main import main; main()", *arguments],
+        env={**os.environ, "KERAS_BACKEND": "nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "crnn-captcha: Training needs Keras on TensorFlow. Received: the backend 'nowhere'. "
+        "Unset KERAS_BACKEND, or set it to tensorflow.\n"
+    )
 
 
 def test_a_resumed_run_refuses_other_options(tiny_run: Path, captchas: Path) -> None:

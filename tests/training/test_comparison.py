@@ -102,7 +102,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
     no_images = SimpleNamespace(digest=lambda *_: "")
     monkeypatch.setattr(budget, "open_data", lambda *_: no_images)
     monkeypatch.setattr(comparison, "open_dataset", lambda *_: no_images)
-    monkeypatch.setattr(comparison, "layout", lambda *_, **__: None)  # takes a second each
+    monkeypatch.setattr(comparison, "check_network_fits", lambda *_, **__: None)  # takes a second each
     monkeypatch.setattr(comparison, "_measure", measure)
     return found
 
@@ -113,9 +113,19 @@ def compare_all(tmp_path: Path) -> Callable[..., Comparison]:
     return functools.partial(compare, "data.zip", tmp_path / "out", VARIANTS, minutes=1)
 
 
-def test_what_cannot_be_built_is_refused_before_any_training(tmp_path: Path) -> None:
-    variants = "classic", "classic model.neck=atention"
-    with pytest.raises(ConfigError, match="'atention'"):
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ("classic model.neck=atention", "'atention'"),
+        ("medium model.units=[2000,2000]", "at most 15,990,784 weights. Received: a network of 1"),
+    ],
+    ids=["unknown", "too large"],
+)
+def test_what_cannot_be_built_is_refused_before_any_training(
+    tmp_path: Path, other: str, message: str
+) -> None:
+    variants = "classic", other
+    with pytest.raises(ConfigError, match=message):
         compare("data.zip", tmp_path / "out", variants, minutes=1)
     assert not (tmp_path / "out").exists()
 

@@ -235,6 +235,11 @@ def test_any_value_survives_toml(charset: str, rate: float, seed: int, units: li
     assert from_toml(to_toml(config, {})) == config
 
 
+def test_a_style_that_no_toml_can_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data\.synthetic is text that can be printed"):
+        make_config("classic", ["data.synthetic=caf\udce9.toml:100"])
+
+
 @pytest.mark.parametrize("value", [5000 * "[", 5000 * "1"], ids=["brackets", "digits"])
 def test_what_is_no_end_of_a_value_is_refused(value: str) -> None:
     with pytest.raises(ConfigError, match="doesn't fit"):

@@ -142,6 +142,17 @@ def test_what_folding_loses_is_written_out(config: Config) -> None:
         np.testing.assert_allclose(array, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_of_too_long_a_description_the_shortcut_is_left_out(
+    config: Config, trained: Networks, described: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = _without_description(described)
+    weights = read_weights(_bundle(config, described))
+    whole = read_metadata(described)[NETWORK_KEY]
+    monkeypatch.setattr(description_module, "MAX_METADATA_BYTES", len(whole) - 1)
+    shorter = describe_network(graph, trained.reader, weights)
+    assert not read_weights(_bundle(config, shorter)).shortcut
+
+
 def test_too_long_a_description_is_left_out(
     config: Config, trained: Networks, described: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from crnn_captcha.corrections import Correction, Corrections
 from crnn_captcha.dataset import SPLITS, open_dataset
 from crnn_captcha.errors import ConfigError, RunError
 from crnn_captcha.generator import generate, png_of, write_zip
+from crnn_captcha.learned import learned_from
 from crnn_captcha.styles import ImageStyle, Range
 from crnn_captcha.training import loop
 from crnn_captcha.training.checkpoint import load_checkpoint
@@ -205,6 +206,17 @@ def test_corrected_labels_do_not_make_an_image_another(base_run: Path, captchas:
         check_unseen(dataclasses.replace(base, data_digest=digest), other)
 
 
+def test_what_a_model_before_has_learned_from_does_not_validate(
+    base_run: Path, captchas: Path
+) -> None:
+    base = read_base(base_run)
+    cut_so = open_dataset(captchas, validation_fraction=base.config.data.validation_fraction)
+    check_unseen(base, cut_so)
+    others = learned_from(open_dataset(captchas, seed=9), base.learned)  # as a mean of two knows
+    with pytest.raises(ConfigError, match="has, by their files"):
+        check_unseen(dataclasses.replace(base, learned=others), cut_so)
+
+
 @pytest.mark.usefixtures("only_epochs")
 def test_of_other_data_it_may_be_cut_in_any_way(
     base_run: Path, tune: Callable[..., RunFolder]
@@ -240,7 +252,7 @@ def test_data_that_grew_are_not_cut_into_what_the_base_has_learned_from(
     base = read_base(base_run / source)
     config = make_config("classic", [*SETTINGS, "data.split_seed=3"], base.config)
     run = tmp_path / "run"
-    with pytest.raises(ConfigError, match=r"of \d+ validation images that .* have changed since"):
+    with pytest.raises(ConfigError, match=r"of \d+ validation images that .* has, by their files"):
         train(tmp_path / "grown", run, config, base=base, progress=False)
     assert not run.exists()
     train(tmp_path / "apart", run, config, base=base, progress=False)

@@ -246,6 +246,12 @@ def test_a_resumed_run_refuses_another_configuration(
         run_config(started.path, preset=preset, settings=settings, resume=True)
 
 
+def test_a_resumed_run_may_make_its_batches_otherwise(started: RunFolder) -> None:
+    settings = ["data.workers=1", "data.processes=true", "data.timeout_s=7.0", "data.cache_mib=9"]
+    config = run_config(started.path, preset=None, settings=settings, resume=True)
+    assert config == change(started.load_config(), settings) != started.load_config()
+
+
 # --- corrections ----------------------------------------------------------------------------
 
 CORRECTIONS = Corrections((Correction("train/ab-0.png", "ab", "change", "ba"),))

@@ -36,17 +36,23 @@ def _standard_error_closed() -> Iterator[None]:
 NEEDED = ("keras", "matplotlib", "msgspec", "onnx", "tensorflow", "tf2onnx", "tomli_w")
 if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
     raise MissingExtraError(f"Training (which lacks {', '.join(missing)})", "train")
+
+
+def _check_backend(name: str) -> None:
+    if name != "tensorflow":
+        raise ConfigError(
+            f"Training needs Keras on TensorFlow. Received: the backend '{name}'. "
+            "Unset KERAS_BACKEND, or set it to tensorflow."
+        )
+
+
+_check_backend(os.environ["KERAS_BACKEND"])  # before Keras looks for that library
 with _standard_error_closed():
     import keras
     import tensorflow
 
     tensorflow.config.list_physical_devices()  # looks for GPUs, and complains of none
-
-if keras.backend.backend() != "tensorflow":
-    raise ConfigError(
-        "Training needs Keras on TensorFlow. Received: the backend "
-        f"'{keras.backend.backend()}'. Unset KERAS_BACKEND, or set it to tensorflow."
-    )
+_check_backend(keras.backend.backend())  # somebody may have imported Keras before
 
 from crnn_captcha.training.audit import Audit, audit_config, audit_labels
 from crnn_captcha.training.comparison import Comparison, compare

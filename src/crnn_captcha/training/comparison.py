@@ -36,8 +36,7 @@ from crnn_captcha.training.budget import (
     train_within,
 )
 from crnn_captcha.training.config import Config, change, make_config
-from crnn_captcha.training.layout import layout
-from crnn_captcha.training.preparation import cut
+from crnn_captcha.training.preparation import check_network_fits, cut
 from crnn_captcha.training.run import RunFolder
 
 SUMMARY = "comparison.json"
@@ -158,7 +157,7 @@ def compare(
     check_free(out, "comparison", resume=resume)
     check_minutes_begun_with(out / SUMMARY, "comparison", minutes)
     for config in configs.values():
-        layout(config, num_classes=2)  # what can't be built is refused before hours of others
+        check_network_fits(config, num_classes=2)  # refused before hours of others
     results: dict[str, EvaluationResult] = {}
     comparison = Comparison((), 0, minutes, interrupted=True)
     if not (out / SUMMARY).exists():

@@ -18,6 +18,7 @@ from crnn_captcha.preprocessing import Pipeline
 from crnn_captcha.synthetic import parse_synthetic
 
 SEEDS = 2**31
+MADE_BY = "workers", "processes", "timeout_s", "cache_mib"  # of `DataConfig`: change no batch
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.synthetic:
             parse_synthetic(self.synthetic)
+            _require(self.synthetic.isprintable(), "data.synthetic", "text that can be printed")
         _require(0 < self.validation_fraction < 1, "data.validation_fraction", "between 0 and 1")
         _require(self.split_seed >= 0, "data.split_seed", "at least 0")
         _require(self.batch_size >= 1, "data.batch_size", "at least 1")
@@ -360,6 +362,12 @@ def check_starts_from(config: Config, base: Config) -> None:
             "A training that starts from a trained model has its pipeline and network. Received: "
             f"another {', '.join(names)}. Leave that out, or train without --from."
         )
+
+
+def train_alike(config: Config, other: Config) -> bool:
+    """Whether the same comes of both: who makes the batches, and how fast, counts for nothing."""
+    data = {name: getattr(config.data, name) for name in MADE_BY}
+    return dataclasses.replace(other, data=dataclasses.replace(other.data, **data)) == config
 
 
 def change(config: Config, settings: Sequence[str]) -> Config:

@@ -97,7 +97,9 @@ def describe_network(graph: bytes, reader: keras.Model, weights: Weights) -> byt
         for slot, array in zip(slots(reader), weights.reader, strict=True)
     )
     shortcut = tuple(_to_bytes(array) for array in weights.shortcut)
-    text = msgspec.json.encode(Description(VERSION, weights.model, entries, shortcut)).decode()
+    text = _to_json(Description(VERSION, weights.model, entries, shortcut))
+    if len(text) > MAX_METADATA_BYTES:  # of thousands of characters: the shortcut is learned anew
+        text = _to_json(Description(VERSION, weights.model, entries))
     if len(text) > MAX_METADATA_BYTES:
         warnings.warn(
             "No training can start from this bundle, as its graph holds the weights in an unknown "
@@ -106,6 +108,10 @@ def describe_network(graph: bytes, reader: keras.Model, weights: Weights) -> byt
         )
         return graph
     return append_metadata(graph, NETWORK_KEY, text)
+
+
+def _to_json(description: Description) -> str:
+    return msgspec.json.encode(description).decode()
 
 
 def read_weights(bundle: Bundle) -> Weights:

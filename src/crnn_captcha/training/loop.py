@@ -19,7 +19,12 @@ from crnn_captcha.errors import MissingExtraError, RunError
 from crnn_captcha.learned import learned_from
 from crnn_captcha.progress import say
 from crnn_captcha.training import precision
-from crnn_captcha.training.config import AugmentationConfig, Config, check_starts_from
+from crnn_captcha.training.config import (
+    AugmentationConfig,
+    Config,
+    check_starts_from,
+    train_alike,
+)
 from crnn_captcha.training.epochs import TOLD_TO_STOP, Epochs
 from crnn_captcha.training.export import export
 from crnn_captcha.training.losses import ConsistentCTC, ctc_loss
@@ -183,13 +188,13 @@ def _train(
     )
     characters = prepared.charset.characters
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, charset=characters))
-    if continued and folder.load_config() != config:
+    if continued and not train_alike(folder.load_config(), config):
         raise RunError(
             f"--resume goes on with the configuration in {folder.config_file}. Received: another. "
             "Give the same options, or train into another folder."
         )
+    check_bundle_fits(prepared.charset, config)
     networks = networks_for(prepared, config)
-    check_bundle_fits(networks.reader, prepared.charset, config)
     if not continued:
         known = base.learned if base else None
         folder.start(

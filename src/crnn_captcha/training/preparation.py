@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 
 from crnn_captcha.batches import Batches
-from crnn_captcha.bundle import MAX_BUNDLE_BYTES, BundleMetadata
+from crnn_captcha.bundle import MAX_BUNDLE_BYTES, MAX_METADATA_BYTES, BundleMetadata
 from crnn_captcha.charset import Charset, required_time_steps
 from crnn_captcha.corrections import Corrections
 from crnn_captcha.dataset import Dataset, Sample, open_dataset
@@ -29,8 +30,11 @@ from crnn_captcha.synthetic import (
     validation_data,
 )
 from crnn_captcha.training.config import Config, DataConfig
+from crnn_captcha.training.layout import layout
 
 BYTES_A_WEIGHT = 4  # float32
+# A bundle has its graph, a description of its network and metadata as well.
+MOST_WEIGHTS = (MAX_BUNDLE_BYTES - 3 * MAX_METADATA_BYTES) // BYTES_A_WEIGHT
 LISTED = 10  # labels that an error shows, of however many
 MAX_DRAWN_WIDTH = 4096
 
@@ -93,18 +97,31 @@ def _time_steps(reader: keras.Model, pipeline: Pipeline, width: int) -> int:
     return int(reader.compute_output_shape(shape)[1])
 
 
-def check_bundle_fits(reader: keras.Model, charset: Charset, config: Config) -> None:
+def check_bundle_fits(charset: Charset, config: Config) -> None:
     """Refuses before training what no bundle could hold after it.
 
     Raises:
         BundleError: if the charset has characters that can't be printed.
-        ConfigError: if the network has too many weights.
+        ConfigError: as `check_network_fits` raises it.
     """
     BundleMetadata(charset, config.pipeline, {})
-    weights = reader.count_params()
-    if weights * BYTES_A_WEIGHT > MAX_BUNDLE_BYTES:
+    check_network_fits(config, charset.num_classes)
+
+
+def check_network_fits(config: Config, num_classes: int) -> None:
+    """Refuses a network that no bundle could hold, without making it.
+
+    Args:
+        config: says how it is built.
+        num_classes: characters and the blank.
+
+    Raises:
+        ConfigError: if it can't be built, or has too many weights.
+    """
+    weights = sum(math.prod(slot.shape) for slot in layout(config, num_classes).reader)
+    if weights > MOST_WEIGHTS:
         raise ConfigError(
-            f"A bundle holds at most {MAX_BUNDLE_BYTES // BYTES_A_WEIGHT:,} weights. "
+            f"A bundle holds at most {MOST_WEIGHTS:,} weights. "
             f"Received: a network of {weights:,}. Lower model.filters or model.units."
         )
 

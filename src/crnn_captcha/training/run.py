@@ -24,6 +24,7 @@ from crnn_captcha.training.config import (
     make_config,
     read_facts,
     to_toml,
+    train_alike,
 )
 
 HistoryRow = Mapping[str, float]
@@ -345,7 +346,8 @@ def run_config(
     Args:
         run: the run folder.
         preset: a name of `PRESETS`; None is the default, that of `base`, or a resumed run's.
-        settings: as `change` takes them; a resumed run may only be given its own values.
+        settings: as `change` takes them; a resumed run may only be given its own values, but for
+            those of `MADE_BY`.
         resume: whether to go on with a run in the folder, if there is one.
         base: of a trained model that a new run starts from, as `make_config` takes it.
 
@@ -356,12 +358,13 @@ def run_config(
     if not (resume and folder.exists):
         return make_config(preset, settings, base)
     config = folder.load_config()
-    if change(config, settings) != config or preset not in (None, config.preset):
+    changed = change(config, settings)
+    if not train_alike(config, changed) or preset not in (None, config.preset):
         raise ConfigError(
             f"--resume goes on with the configuration in {folder.config_file}. Received: other "
             "options. Leave them out, or train into another folder."
         )
-    return config
+    return changed
 
 
 def best_row(rows: Sequence[HistoryRow], monitor: str) -> HistoryRow:

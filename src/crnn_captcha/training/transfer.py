@@ -167,6 +167,7 @@ def check_unseen(base: Base, dataset: Dataset) -> None:
             f"Cut validation as then: --set data.validation_fraction={data.validation_fraction:g} "
             f"--set data.split_seed={data.split_seed}."
         )
+    _check_unseen_files(base, dataset)
 
 
 def check_unread(
@@ -199,14 +200,14 @@ def check_unread(
 
 
 def _check_unseen_files(base: Base, dataset: Dataset) -> None:
-    """For data that have changed since, in images or labels, or are others."""
+    """For data that have changed since or are others, and a base that has learned from more."""
     validation = dataset.samples("validation")
     if base.learned is not None and (seen := count_known(dataset, validation, base.learned)):
         raise ConfigError(
             "A training validates with images that what it starts from hasn't learned from. "
             f"Received: {seen:,} of {len(validation):,} validation images that {base.path} has, "
-            "and data that have changed since. Put new ones into a folder validation/ beside "
-            "train/: then none is cut out of train."
+            "by their files. Put others into a folder validation/ beside train/: then none is cut "
+            "out of train."
         )
 
 
