@@ -102,7 +102,8 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
     no_images = SimpleNamespace(digest=lambda *_: "")
     monkeypatch.setattr(budget, "open_data", lambda *_: no_images)
     monkeypatch.setattr(comparison, "open_dataset", lambda *_: no_images)
-    monkeypatch.setattr(comparison, "check_network_fits", lambda *_, **__: None)  # takes a second each
+    free = "check_network_fits"  # takes a second for each
+    monkeypatch.setattr(comparison, free, lambda *_, **__: None)
     monkeypatch.setattr(comparison, "_measure", measure)
     return found
 
