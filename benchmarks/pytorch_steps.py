@@ -1,6 +1,7 @@
 """Takes training steps with plain PyTorch, for comparison; started by training_step.py.
 
-The same layers in the same order as `crnn_captcha.training.model` builds for Keras.
+The same layers in the same order as `crnn_captcha.training.model` builds for Keras, but that the
+strided shortcuts of residual blocks don't average first: PyTorch has a little less to do.
 """
 
 from __future__ import annotations
