@@ -119,8 +119,8 @@ GOLDEN = r"""
 
 def test_the_summary_says_what_the_figure_means() -> None:
     assert result_of(("ab", "ab"), ("cd", "ce")).summary == (
-        "Exact match: 1 of 2 images were read without a single wrong character, nothing left "
-        "out; for images like these expect 9.5 to 90.5 %."
+        "Exact match: 1 of 2 images were read without a single wrong character; for "
+        "images like these expect 9.5 to 90.5 %."
     )
 
 
