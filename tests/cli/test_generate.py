@@ -16,6 +16,7 @@ from crnn_captcha.cli.generate import MORE_FONTS, generate
 from crnn_captcha.dataset import parse_label
 from crnn_captcha.errors import CharsetError, ConfigError, DatasetError, FontError
 from crnn_captcha.images import load_image
+from crnn_captcha.peers import Peer
 from crnn_captcha.styles import Style
 from crnn_captcha.windows import available_cores
 
@@ -106,11 +107,12 @@ def test_workers_are_one_a_core_unless_said_otherwise(
 def test_somebody_elses_generator_may_have_a_font_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def draw(text: str, size: tuple[int, int], font: Path | None, random: Any) -> Any:
+    def draw(text: str, size: tuple[int, int], font: Path | None) -> Any:
         assert font is None
         return np.zeros((*size[::-1], 3), np.uint8)
 
-    monkeypatch.setattr(generator_module, "find_peer", lambda name: draw)
+    peer = Peer("captcha", "imitate", "captcha.image", (), draw)
+    monkeypatch.setattr(generator_module, "find_peer", lambda name: peer)
     result = _run(tmp_path / "out", "--count", 1, "--style", "captcha")
     assert result.exit_code == 0, result.exception
     assert "drawn with the generator's own font" in result.stdout
